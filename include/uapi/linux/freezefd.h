@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: GPL-2.0 WITH Linux-syscall-note */
+#ifndef _UAPI_LINUX_FREEZEFD_H
+#define _UAPI_LINUX_FREEZEFD_H
+
+#include <linux/types.h>
+#include <linux/ioctl.h>
+
+/* Values for freeze_status.state. */
+#define FREEZE_STATE_THAWED	0 /* Writers run. */
+#define FREEZE_STATE_FREEZING	1 /* A freeze has begun and is not complete. */
+#define FREEZE_STATE_FROZEN	2 /* Writers wait, the device holds a clean image. */
+
+/* Values for freeze_status.hold, which is for freeze descriptors alone. */
+#define FREEZEFD_HOLD_NONE	0 /* Holds nothing; the value on any other file. */
+#define FREEZEFD_HOLD_HELD	1 /* Keeps the filesystem frozen. */
+#define FREEZEFD_HOLD_EXPIRED	2 /* Broken by its deadline, not yet told by a thaw. */
+#define FREEZEFD_HOLD_REVOKED	3 /* Broken by an administrator, not yet told by a thaw. */
+#define FREEZEFD_HOLD_GONE	4 /* The filesystem no longer exists. */
+
+/* Flags for freezefd_args.flags. */
+#define FREEZEFD_THAWED		1 /* Make the descriptor, do not freeze yet. */
+
+/**
+ * struct freeze_status - what FS_IOC_FREEZE_STATUS tells
+ * @state: one of FREEZE_STATE_*
+ * @hold: one of FREEZEFD_HOLD_*
+ * @fd_holds: freeze descriptors that hold the filesystem frozen
+ * @user_holds: holds of FIFREEZE and of the block layer (device-mapper)
+ * @kernel_holds: the kernel's own holds (suspend, online repair)
+ * @reserved: always zero
+ * @frozen_ns: how long the filesystem has been frozen, in nanoseconds of
+ *	CLOCK_BOOTTIME; zero when it is not frozen
+ * @timeout_ns: on a freeze descriptor that holds the filesystem, what is left
+ *	of its deadline, in nanoseconds; on one that does not, the deadline its
+ *	next freeze begins with; zero when there is none
+ */
+struct freeze_status {
+	__u32 state;
+	__u32 hold;
+	__u32 fd_holds;
+	__u32 user_holds;
+	__u32 kernel_holds;
+	__u32 reserved;
+	__u64 frozen_ns;
+	__u64 timeout_ns;
+};
+
+/**
+ * struct freezefd_args - what FS_IOC_FREEZEFD takes
+ * @flags: FREEZEFD_THAWED or zero
+ * @reserved: must be zero
+ * @timeout_ns: the deadline of the hold, in nanoseconds of CLOCK_BOOTTIME from
+ *	the moment the filesystem is frozen; zero for none, at most INT64_MAX
+ */
+struct freezefd_args {
+	__u32 flags;
+	__u32 reserved;
+	__u64 timeout_ns;
+};
+
+#define FREEZE_STATUS_SIZE_VER0	40 /* sizeof first published struct */
+#define FREEZEFD_ARGS_SIZE_VER0	16 /* sizeof first published struct */
+
+/* On any open file of a filesystem and on an open block device. */
+#define FS_IOC_FREEZE_STATUS	_IOR(0x15, 0x40, struct freeze_status)
+#define FS_IOC_FREEZEFD		_IOW(0x15, 0x41, struct freezefd_args)
+#define FS_IOC_THAW_FORCE	_IO(0x15, 0x42)
+
+/* On a freeze descriptor, which answers FS_IOC_FREEZE_STATUS too. */
+#define FREEZEFD_IOC_FREEZE	_IO(0x15, 0x43)
+#define FREEZEFD_IOC_THAW	_IO(0x15, 0x44)
+#define FREEZEFD_IOC_TIMEOUT	_IOW(0x15, 0x45, __u64)
+
+#endif /* _UAPI_LINUX_FREEZEFD_H */

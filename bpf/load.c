@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * freezefd-load-bpf: loads the program that reads superblocks and hands it to
+ * the library that asked, on the socket that is its standard input. Apart from
+ * the library, so that programs which use that get neither libbpf nor what it
+ * has to say. Run from a terminal it tells why the program cannot be loaded.
+ */
+#include <errno.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+
+extern const unsigned char _binary_bpf_superblock_bpf_start[], _binary_bpf_superblock_bpf_end[];
+
+/* The errno value and, when it is 0, the program and its map. */
+static int hand_over(int socket, int error, const int *fds)
+{
+	char control[CMSG_SPACE(2 * sizeof(int))] = {0};
+	struct iovec iov = {.iov_base = &error, .iov_len = sizeof(error)};
+	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
+	struct cmsghdr *cmsg;
+
+	if (!error) {
+		msg.msg_control = control;
+		msg.msg_controllen = sizeof(control);
+		cmsg = CMSG_FIRSTHDR(&msg);
+		cmsg->cmsg_level = SOL_SOCKET;
+		cmsg->cmsg_type = SCM_RIGHTS;
+		cmsg->cmsg_len = CMSG_LEN(2 * sizeof(int));
+		memcpy(CMSG_DATA(cmsg), fds, 2 * sizeof(int));
+	}
+	return sendmsg(socket, &msg, MSG_NOSIGNAL) == sizeof(error) ? 0 : -errno;
+}
+
+/* The id of a superblock must not be its address: see superblock.bpf.c. */
+static int set_secret(struct bpf_object *bpf)
+{
+	struct bpf_map *rodata = bpf_object__find_map_by_name(bpf, ".rodata");
+	unsigned long long secret;
+
+	if (getrandom(&secret, sizeof(secret), 0) != sizeof(secret))
+		return -errno;
+	if (!rodata || bpf_map__value_size(rodata) != sizeof(secret))
+		return -EINVAL;
+	return bpf_map__set_initial_value(rodata, &secret, sizeof(secret));
+}
+
+static int load(int fds[2])
+{
+	struct bpf_object *bpf;
+	int ret;
+
+	/* Asked before libbpf asks, whose answer would be the same for several reasons. */
+	if (access("/sys/kernel/btf/vmlinux", R_OK)) {
+		fprintf(stderr,
+			"freezefd-load-bpf: the kernel has no BTF: no /sys/kernel/btf/vmlinux\n");
+		return -ENOSYS;
+	}
+	bpf = bpf_object__open_mem(_binary_bpf_superblock_bpf_start,
+				   (uintptr_t)_binary_bpf_superblock_bpf_end -
+					   (uintptr_t)_binary_bpf_superblock_bpf_start,
+				   NULL);
+	if (!bpf)
+		return -errno;
+	ret = set_secret(bpf);
+	if (!ret)
+		ret = bpf_object__load(bpf);
+	if (ret)
+		return ret;
+	fds[0] = bpf_program__fd(bpf_object__find_program_by_name(bpf, "superblock"));
+	fds[1] = bpf_object__find_map_fd_by_name(bpf, "answers");
+	return fds[0] < 0 ? fds[0] : fds[1] < 0 ? fds[1] : 0;
+}
+
+static int silent(enum libbpf_print_level level, const char *fmt, va_list args)
+{
+	return 0;
+}
+
+int main(void)
+{
+	int type, fds[2], ret;
+	socklen_t len = sizeof(type);
+
+	if (getsockopt(STDIN_FILENO, SOL_SOCKET, SO_TYPE, &type, &len) == 0) {
+		libbpf_set_print(silent);
+		ret = load(fds);
+		/* Whatever else it was: nothing can be read here. */
+		if (ret && ret != -EPERM && ret != -ENOMEM)
+			ret = -ENOSYS;
+		return hand_over(STDIN_FILENO, -ret, fds) ? EXIT_FAILURE : EXIT_SUCCESS;
+	}
+	ret = load(fds);
+	if (ret)
+		fprintf(stderr, "freezefd-load-bpf: %s%s\n", strerror(-ret),
+			ret == -EPERM
+				? ": needs CAP_BPF and CAP_PERFMON, and no lockdown of the kernel"
+				: "");
+	else
+		puts("freezefd-load-bpf: the kernel lets superblocks be read");
+	return ret ? EXIT_FAILURE : EXIT_SUCCESS;
+}

@@ -1,0 +1,342 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * Reads what a kernel without freeze descriptors does not tell: whether the
+ * superblock behind a descriptor is frozen, and by how many. Takes no lock:
+ * every pointer is read with probe reads under RCU.
+ *
+ * The types have the members that are used, no more; libbpf finds their
+ * offsets in the BTF of the running kernel. What differs between kernels is
+ * asked with bpf_core_field_exists().
+ */
+#include <linux/bpf.h>
+#include <linux/types.h>
+
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_core_read.h>
+
+#include "superblock.h"
+
+#define S_IFMT	       0170000
+#define S_IFBLK	       0060000
+#define SB_RDONLY      1
+#define CAP_SYS_ADMIN  21
+#define MAX_SUPERS     64 /* of one type that are looked through */
+#define MAX_NAMESPACES 8  /* the kernel nests no more than 32; who goes deeper is refused */
+
+#pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
+
+struct hlist_node {
+	struct hlist_node *next;
+};
+
+struct hlist_head {
+	struct hlist_node *first;
+};
+
+struct file_system_type {
+	const char *name;
+	struct hlist_head fs_supers;
+};
+
+struct super_operations {
+	void *freeze_super;
+	void *freeze_fs;
+};
+
+struct super_block;
+
+struct dentry {
+	struct super_block *d_sb;
+};
+
+struct sb_writers {
+	int frozen;
+	int freeze_kcount; /* 6.8 */
+	int freeze_ucount;
+	unsigned short freeze_holders; /* 6.6 */
+};
+
+struct uid { /* kuid_t */
+	unsigned int val;
+};
+
+struct user_namespace {
+	struct user_namespace *parent;
+	struct uid owner;
+};
+
+struct block_device {
+	void *bd_holder;
+};
+
+struct super_block {
+	unsigned int s_dev;
+	struct file_system_type *s_type;
+	const struct super_operations *s_op;
+	unsigned long s_flags;
+	struct dentry *s_root;
+	struct block_device *s_bdev;
+	struct hlist_node s_instances;
+	struct sb_writers s_writers;
+	char s_id[SB_NAME_LEN];
+	struct user_namespace *s_user_ns;
+};
+
+struct inode {
+	unsigned short i_mode;
+	struct super_block *i_sb;
+};
+
+struct bdev_inode {
+	struct block_device bdev;
+	struct inode vfs_inode;
+};
+
+struct address_space {
+	struct inode *host;
+};
+
+struct count { /* atomic_long_t, atomic64_t */
+	long counter;
+};
+
+struct file_ref {
+	struct count refcnt;
+};
+
+struct file {
+	struct inode *f_inode;
+	struct address_space *f_mapping;
+	void *private_data;
+	struct count f_count;  /* before 6.13 */
+	struct file_ref f_ref; /* since: negative when none is left */
+};
+
+struct socket {
+	struct file *file;
+	struct sock *sk;
+};
+
+struct sock {
+	struct socket *sk_socket;
+};
+
+struct unix_sock {
+	struct sock *peer;
+};
+
+struct fdtable {
+	unsigned int max_fds;
+	struct file **fd;
+};
+
+struct files_struct {
+	struct fdtable *fdt;
+};
+
+/* kernel_cap_t: two words of 32 bits before 6.3, one of 64 since. */
+struct capabilities {
+	__u64 val;
+};
+
+struct cred {
+	struct uid euid;
+	struct capabilities cap_effective;
+	struct user_namespace *user_ns;
+};
+
+struct task_struct {
+	struct files_struct *files;
+	const struct cred *cred;
+};
+
+#pragma clang attribute pop
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1024);
+	__type(key, __u64);
+	__type(value, struct sb_record);
+} answers SEC(".maps");
+
+/* Set when the program is loaded: an id must not be the address that it stands for. */
+const volatile __u64 secret = 0;
+
+/* Does the pointer lead to a superblock? Memory of another kind does not point back. */
+static __always_inline int is_super(struct super_block *sb)
+{
+	return sb && BPF_CORE_READ(sb, s_root, d_sb) == sb;
+}
+
+/* The file behind a descriptor of the caller. RCU keeps the table. */
+static __always_inline struct file *file_of(__u64 fd)
+{
+	struct task_struct *task = (void *)bpf_get_current_task();
+	struct fdtable *fdt = BPF_CORE_READ(task, files, fdt);
+	struct file **table, *file = NULL;
+
+	if (!fdt || fd >= BPF_CORE_READ(fdt, max_fds))
+		return NULL;
+	table = BPF_CORE_READ(fdt, fd);
+	bpf_probe_read_kernel(&file, sizeof(file), table + fd);
+	return file;
+}
+
+/* The name is padded with zeroes. No branches: the verifier follows each of them in the loop below. */
+static __always_inline int is_named(struct super_block *sb, const __u64 *name)
+{
+	__u64 id[4] = {};
+
+	bpf_core_read_str(id, sizeof(id), &sb->s_id);
+	return !((id[0] ^ name[0]) | (id[1] ^ name[1]) | (id[2] ^ name[2]) | (id[3] ^ name[3]));
+}
+
+/*
+ * The holder of a block device is the superblock itself (most filesystems from
+ * 6.5 on) or the type of the filesystem: all of them before that, since then
+ * those that spread over several devices. Of a type's superblocks it is the one
+ * that has the device, or is named after it.
+ */
+static __always_inline struct super_block *super_on(struct block_device *bdev, const __u64 *name)
+{
+	void *holder = BPF_CORE_READ(bdev, bd_holder);
+	struct file_system_type *type = holder;
+	struct hlist_node *node;
+
+	if (!holder)
+		return NULL;
+	if (is_super(holder))
+		return holder;
+	node = BPF_CORE_READ(type, fs_supers.first);
+	for (int i = 0; i < MAX_SUPERS && node; i++) {
+		struct super_block *sb =
+			(void *)node - bpf_core_field_offset(struct super_block, s_instances);
+
+		if (BPF_CORE_READ(sb, s_type) != type)
+			return NULL;
+		if ((BPF_CORE_READ(sb, s_bdev) == bdev || is_named(sb, name)) && is_super(sb))
+			return sb;
+		node = BPF_CORE_READ(node, next);
+	}
+	return NULL;
+}
+
+/* What ns_capable(ns, CAP_SYS_ADMIN) would say of the caller. */
+static __always_inline int may_freeze(struct user_namespace *ns)
+{
+	struct task_struct *task = (void *)bpf_get_current_task();
+	const struct cred *cred = BPF_CORE_READ(task, cred);
+	struct user_namespace *own = BPF_CORE_READ(cred, user_ns);
+	unsigned int euid = BPF_CORE_READ(cred, euid.val);
+	__u64 caps = 0;
+
+	bpf_core_read(&caps, sizeof(caps), &cred->cap_effective);
+	for (int i = 0; i < MAX_NAMESPACES && ns; i++) {
+		struct user_namespace *parent = BPF_CORE_READ(ns, parent);
+
+		if (ns == own)
+			return caps >> CAP_SYS_ADMIN & 1;
+		if (parent == own && BPF_CORE_READ(ns, owner.val) == euid)
+			return 1;
+		ns = parent;
+	}
+	return 0;
+}
+
+static __always_inline void count_holds(struct super_block *sb, struct sb_record *record)
+{
+	if (bpf_core_field_exists(sb->s_writers.freeze_ucount)) {
+		record->user_holds = BPF_CORE_READ(sb, s_writers.freeze_ucount);
+		record->kernel_holds = BPF_CORE_READ(sb, s_writers.freeze_kcount);
+		record->flags |= SB_COUNTED;
+	} else if (bpf_core_field_exists(sb->s_writers.freeze_holders)) {
+		unsigned short holders = BPF_CORE_READ(sb, s_writers.freeze_holders);
+
+		record->kernel_holds = holders & 1;
+		record->user_holds = holders >> 1 & 1;
+		record->flags |= SB_COUNTED;
+	} else {
+		record->user_holds = record->frozen == SB_FREEZE_COMPLETE;
+	}
+}
+
+static __always_inline void fill(struct super_block *sb, struct sb_record *record)
+{
+	struct sb_writers *writers = __builtin_preserve_access_index(&sb->s_writers);
+
+	record->id = (__u64)sb ^ secret;
+	record->dev = BPF_CORE_READ(sb, s_dev);
+	record->frozen = BPF_CORE_READ_BITFIELD_PROBED(writers, frozen);
+	if (BPF_CORE_READ(sb, s_flags) & SB_RDONLY)
+		record->flags |= SB_READ_ONLY;
+	if (BPF_CORE_READ(sb, s_op, freeze_fs) || BPF_CORE_READ(sb, s_op, freeze_super))
+		record->flags |= SB_CAN_FREEZE;
+	if (may_freeze(BPF_CORE_READ(sb, s_user_ns)))
+		record->flags |= SB_MAY_FREEZE;
+	count_holds(sb, record);
+	bpf_probe_read_kernel_str(record->type, sizeof(record->type),
+				  BPF_CORE_READ(sb, s_type, name));
+	bpf_core_read_str(record->name, sizeof(record->name), &sb->s_id);
+}
+
+/*
+ * Has the last copy of the descriptor at the other end of a Unix socket been
+ * closed? The end of file comes only when the kernel has got round to releasing
+ * it. In a process that dies it may be kept from that for as long as the freeze
+ * lasts: by another file, deleted on what is frozen, whose release comes first.
+ */
+static __always_inline int peer_closed(__u64 fd)
+{
+	struct file *file = file_of(fd);
+	struct socket *socket;
+	struct unix_sock *own;
+	struct sock *peer;
+
+	if (!file || !bpf_core_type_exists(struct unix_sock))
+		return 0;
+	socket = BPF_CORE_READ(file, private_data);
+	own = (void *)BPF_CORE_READ(socket, sk);
+	peer = BPF_CORE_READ(own, peer);
+	file = peer ? BPF_CORE_READ(peer, sk_socket, file) : NULL;
+	if (!file)
+		return 0;
+	if (bpf_core_field_exists(file->f_ref))
+		return BPF_CORE_READ(file, f_ref.refcnt.counter) < 0;
+	return BPF_CORE_READ(file, f_count.counter) == 0;
+}
+
+SEC("raw_tp")
+int superblock(struct bpf_raw_tracepoint_args *ctx)
+{
+	__u64 key = ctx->args[SB_ARG_KEY], fd = ctx->args[SB_ARG_FD], id = ctx->args[SB_ARG_ID];
+	const __u64 name[4] = {ctx->args[SB_ARG_NAME], ctx->args[SB_ARG_NAME + 1],
+			       ctx->args[SB_ARG_NAME + 2], ctx->args[SB_ARG_NAME + 3]};
+	struct sb_record record = {};
+	struct super_block *sb;
+
+	if (ctx->args[SB_ARG_PEER])
+		return peer_closed(fd) ? SB_PEER_CLOSED : SB_PEER_OPEN;
+	if (id) {
+		sb = (void *)(id ^ secret);
+	} else {
+		struct file *file = file_of(fd);
+		struct inode *inode = file ? BPF_CORE_READ(file, f_inode) : NULL;
+
+		if (!inode)
+			return SB_BADF;
+		if ((BPF_CORE_READ(inode, i_mode) & S_IFMT) == S_IFBLK) {
+			void *host = BPF_CORE_READ(file, f_mapping, host);
+
+			host -= bpf_core_field_offset(struct bdev_inode, vfs_inode);
+			sb = super_on(host, name);
+		} else {
+			sb = BPF_CORE_READ(inode, i_sb);
+		}
+	}
+	if (!is_super(sb))
+		return SB_NONE;
+	fill(sb, &record);
+	return bpf_map_update_elem(&answers, &key, &record, BPF_ANY) ? SB_FULL : SB_FOUND;
+}
+
+char _license[] SEC("license") = "GPL";

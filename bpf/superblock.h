@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * What superblock.bpf.c is asked and what it answers. The program is a raw
+ * tracepoint that nobody attaches: BPF_PROG_TEST_RUN runs it in the process
+ * that asks, with these words as its arguments.
+ */
+#ifndef FREEZEFD_SUPERBLOCK_BPF_H
+#define FREEZEFD_SUPERBLOCK_BPF_H
+
+#define SB_NAME_LEN 32
+
+enum {
+	SB_ARG_KEY,  /* of the answer in the map; anything that nobody else uses now */
+	SB_ARG_FD,   /* of the caller; looked at when there is no id */
+	SB_ARG_ID,   /* a superblock's, as an earlier answer has it, or 0 */
+	SB_ARG_NAME, /* of the block device that the descriptor is, in sysfs: 4 words */
+	SB_ARG_PEER = SB_ARG_NAME + 4, /* not 0: is the other end of the socket closed? */
+	SB_ARGS
+};
+
+/* What the program returns; 0 when it did not run. */
+enum {
+	SB_FOUND = 1,
+	SB_NONE, /* a block device with no filesystem on it, or no superblock of this id */
+	SB_BADF,
+	SB_FULL, /* the map */
+	SB_PEER_OPEN,
+	SB_PEER_CLOSED,
+};
+
+#define SB_CAN_FREEZE 1 /* the filesystem knows how to */
+#define SB_MAY_FREEZE 2 /* the caller has CAP_SYS_ADMIN in its user namespace */
+#define SB_READ_ONLY  4
+#define SB_COUNTED    8 /* the kernel counts holds; else user_holds is 1 when frozen */
+
+struct sb_record {
+	unsigned long long id; /* of the superblock, as long as it lives */
+	unsigned int dev;      /* s_dev, as the kernel encodes it inside: major << 20 | minor */
+	unsigned int frozen;   /* s_writers.frozen: 0 not, 4 completely */
+	unsigned int user_holds;
+	unsigned int kernel_holds;
+	unsigned int flags;
+	unsigned int reserved;
+	char type[SB_NAME_LEN]; /* of the filesystem */
+	char name[SB_NAME_LEN]; /* s_id: the name of its block device, where it has one */
+};
+
+#define SB_UNFROZEN	   0
+#define SB_FREEZE_COMPLETE 4
+
+#endif /* FREEZEFD_SUPERBLOCK_BPF_H */

@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * freeze-guardian: holds a filesystem frozen for those who have a freeze
+ * descriptor. Two processes with one table of descriptors: the guardian, which
+ * does all the work, and its parent the watcher, which thaws when the guardian
+ * dies. The guardian thaws and ends when the watcher dies.
+ */
+#ifndef FREEZEFD_GUARDIAN_PROCESS_H
+#define FREEZEFD_GUARDIAN_PROCESS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "../lib/guardian.h"
+#include "../lib/superblock.h"
+
+/* The filesystem's block device, in the guardian's own mount namespace. */
+#define BDEV "/bdev"
+
+/* What there is from the start; never changed after. */
+struct fs {
+	struct sb_reader reader;
+	struct sb_record record; /* as it was then: id, dev and type are what counts */
+	int inotify;		 /* tells when the filesystem goes away, without keeping it */
+	int listener;
+	int watcher; /* pidfd */
+};
+
+/* In memory that both processes see. */
+struct common {
+	/*
+	 * The root directory by which the filesystem is frozen, from before
+	 * FIFREEZE until after FITHAW; -1 at other times.
+	 */
+	_Atomic int root;
+};
+
+/* holds.c: the guardian. Returns when nobody has a freeze descriptor any more. */
+void serve(struct fs *fs, struct common *common);
+
+/* work.c: what may block is done by a thread, one thing at a time. */
+enum work { WORK_FREEZE, WORK_THAW, WORK_FORCE };
+
+/* Returns an eventfd that is readable when what was begun is done, or a negative errno value. */
+int work_start(const struct fs *fs, struct common *common);
+void work_begin(enum work what);
+/* What became of it: 0 or a negative errno value. */
+int work_result(void);
+
+#endif /* FREEZEFD_GUARDIAN_PROCESS_H */

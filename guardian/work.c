@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* FIFREEZE and FITHAW wait for the disk, the mount waits for both: the thread that does so. */
+#include <errno.h>
+#include <pthread.h>
+#include <semaphore.h>
+#include <sys/eventfd.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include <linux/fs.h>
+
+#include "guardian.h"
+
+#define STACK_SIZE (64 * 1024) /* all of it is locked in memory */
+
+static const struct fs *fs;
+static struct common *common;
+static sem_t begin;
+static int done;
+static enum work work;
+static int result;
+
+static int freeze(void)
+{
+	int root = sb_open_root(fs->reader, BDEV, &fs->record);
+
+	if (root < 0)
+		return root;
+	/* From here on the watcher would thaw. */
+	common->root = root;
+	if (!ioctl(root, FIFREEZE, 0))
+		return 0;
+	root = -errno;
+	close(common->root);
+	common->root = -1;
+	return root;
+}
+
+/* Drops the mount as well: the filesystem may go away now. */
+static int thaw(void)
+{
+	struct sb_record before;
+	int root = common->root, ret = 0;
+
+	/* A stranger has thawed it: what another one may freeze now is not ours. */
+	if (!sb_read_id(fs->reader, fs->record.id, &before) && before.user_holds &&
+	    ioctl(root, FITHAW, 0))
+		/* Before Linux 7.3 EINVAL says as well that others still hold it. */
+		ret = errno == EINVAL ? 0 : -errno;
+	common->root = -1;
+	close(root);
+	return ret;
+}
+
+static int force(void)
+{
+	int root = common->root, ret;
+
+	if (root < 0)
+		root = sb_open_root(fs->reader, BDEV, &fs->record);
+	if (root < 0)
+		return root;
+	ret = sb_thaw_all(fs->reader, root, fs->record.id);
+	common->root = -1;
+	close(root);
+	return ret;
+}
+
+static void *run(void *arg)
+{
+	const uint64_t one = 1;
+
+	for (;;) {
+		while (sem_wait(&begin))
+			;
+		result = work == WORK_FREEZE ? freeze() : work == WORK_THAW ? thaw() : force();
+		if (write(done, &one, sizeof(one)) != sizeof(one))
+			_exit(1); /* the watcher does the rest */
+	}
+	return NULL;
+}
+
+int work_start(const struct fs *the_fs, struct common *the_common)
+{
+	pthread_attr_t attr;
+	pthread_t thread;
+	int ret;
+
+	fs = the_fs;
+	common = the_common;
+	sem_init(&begin, 0, 0);
+	done = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (done < 0)
+		return -errno;
+	pthread_attr_init(&attr);
+	pthread_attr_setstacksize(&attr, STACK_SIZE);
+	ret = pthread_create(&thread, &attr, run, NULL);
+	return ret ? -ret : done;
+}
+
+void work_begin(enum work what)
+{
+	work = what;
+	sem_post(&begin);
+}
+
+int work_result(void)
+{
+	uint64_t count;
+
+	while (read(done, &count, sizeof(count)) < 0 && errno == EINTR)
+		;
+	return result;
+}

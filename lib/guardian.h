@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * What the library and freeze-guardian say to each other.
+ *
+ * There is one guardian for a filesystem. It listens on an abstract address made
+ * of GUARDIAN_FS and the filesystem's device number. A freeze descriptor is one
+ * end of a socket pair; the guardian has the other, bound to an address that
+ * begins with GUARDIAN_HOLD, by which any process that has the descriptor can
+ * tell what it is.
+ *
+ * A request goes over either socket. On a freeze descriptor, which processes may
+ * share, it brings a socket along for the answer; on a connection to the address
+ * of the filesystem the answer comes back on that. All messages are packets.
+ */
+#ifndef FREEZEFD_GUARDIAN_H
+#define FREEZEFD_GUARDIAN_H
+
+#include <stdint.h>
+
+#include "freezefd.h"
+
+#define GUARDIAN_FS   "freezefd-guardian/fs/"
+#define GUARDIAN_HOLD "freezefd-guardian/hold/"
+
+/* The descriptors that the library gives to a new guardian. */
+enum { GUARDIAN_BOOT, GUARDIAN_TARGET, GUARDIAN_PROG, GUARDIAN_MAP, GUARDIAN_FDS };
+
+enum guardian_op {
+	/* On the filesystem's address, with the guardian's end of a new pair. Privileged. */
+	GUARDIAN_OPEN,
+	/* The same, without. */
+	GUARDIAN_FORCE,
+	/* On either. */
+	GUARDIAN_STATUS,
+	/* On a freeze descriptor. */
+	GUARDIAN_FREEZE,
+	GUARDIAN_THAW,
+	GUARDIAN_TIMEOUT,
+};
+
+/*
+ * Privileged requests prove CAP_SYS_ADMIN by credentials that only it allows to
+ * send: those of this process.
+ */
+#define GUARDIAN_PROOF_PID 1
+
+struct guardian_request {
+	uint32_t op;
+	uint32_t flags;
+	uint64_t timeout_ns;
+	uint64_t id; /* the superblock that GUARDIAN_OPEN means */
+};
+
+struct guardian_reply {
+	int32_t error; /* negative errno value; -EAGAIN: this guardian is about to end */
+	uint32_t reserved;
+	uint64_t told; /* GUARDIAN_THAW: the news that this answer tells as well */
+	struct freezefd_status status;
+	uint64_t begun_ns; /* GUARDIAN_STATUS: when its freeze was complete, CLOCK_BOOTTIME */
+};
+
+/* What the guardian sends on a freeze descriptor unasked, so that poll(2) reports it. */
+enum { GUARDIAN_BROKEN = 1, GUARDIAN_GONE };
+
+struct guardian_news {
+	uint32_t what;
+	uint32_t reserved;
+	uint64_t number;
+};
+
+#endif /* FREEZEFD_GUARDIAN_H */

@@ -1,0 +1,236 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/* Superblocks: read with BPF, reached through a mount that nobody sees. Part of the library and of its helper. */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mount.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+#include <linux/bpf.h>
+#include <linux/fs.h>
+
+#include "superblock.h"
+
+/* More holds of FIFREEZE and the block layer than this on one filesystem: no. */
+#define MAX_HOLDS 64
+
+static int bpf(int command, union bpf_attr *attr)
+{
+	return syscall(SYS_bpf, command, attr, sizeof(*attr)) < 0 ? -errno : 0;
+}
+
+static int run(struct sb_reader reader, const uint64_t *args)
+{
+	union bpf_attr attr = {0};
+	int ret;
+
+	attr.test.prog_fd = reader.prog;
+	attr.test.ctx_in = (uintptr_t)args;
+	attr.test.ctx_size_in = SB_ARGS * sizeof(args[0]);
+	ret = bpf(BPF_PROG_TEST_RUN, &attr);
+	return ret ? ret : (int)attr.test.retval;
+}
+
+bool sb_peer_closed(struct sb_reader reader, int socket)
+{
+	const uint64_t args[SB_ARGS] = {[SB_ARG_FD] = socket, [SB_ARG_PEER] = 1};
+
+	return run(reader, args) == SB_PEER_CLOSED;
+}
+
+static int read_record(struct sb_reader reader, uint64_t *args, struct sb_record *record)
+{
+	union bpf_attr attr = {0};
+	int ret;
+
+	/* Others ask at the same time, with the same map. */
+	if (getrandom(&args[SB_ARG_KEY], sizeof(args[0]), 0) != sizeof(args[0]))
+		return -errno;
+	switch (ret = run(reader, args)) {
+	case SB_FOUND:
+		break;
+	case SB_NONE:
+		return -ENODEV;
+	case SB_BADF:
+		return -EBADF;
+	default:
+		return ret == -EPERM ? -EPERM : -ENOSYS;
+	}
+	attr.map_fd = reader.map;
+	attr.key = (uintptr_t)&args[SB_ARG_KEY];
+	attr.value = (uintptr_t)record;
+	ret = bpf(BPF_MAP_LOOKUP_ELEM, &attr);
+	if (ret)
+		return -ENOSYS;
+	attr.value = 0;
+	bpf(BPF_MAP_DELETE_ELEM, &attr);
+	return 0;
+}
+
+int sb_read_id(struct sb_reader reader, uint64_t id, struct sb_record *record)
+{
+	uint64_t args[SB_ARGS] = {[SB_ARG_ID] = id};
+
+	return read_record(reader, args, record);
+}
+
+static int read_named(struct sb_reader reader, int fd, const char *name, struct sb_record *record)
+{
+	uint64_t args[SB_ARGS] = {[SB_ARG_FD] = fd};
+
+	memcpy(&args[SB_ARG_NAME], name, strnlen(name, SB_NAME_LEN - 1));
+	return read_record(reader, args, record);
+}
+
+/* "sda1": what sysfs calls the device, and filesystems in their s_id. */
+static bool device_name(dev_t dev, char *name, size_t size)
+{
+	char path[64], link[256];
+	const char *base;
+	ssize_t n;
+
+	snprintf(path, sizeof(path), "/sys/dev/block/%u:%u", major(dev), minor(dev));
+	n = readlink(path, link, sizeof(link) - 1);
+	if (n < 0)
+		return false;
+	link[n] = 0;
+	base = strrchr(link, '/');
+	base = base ? base + 1 : link;
+	return (size_t)snprintf(name, size, "%s", base) < size;
+}
+
+/*
+ * A btrfs on several devices is named after one of them, and nothing in the
+ * others leads to it; sysfs has the list.
+ */
+static int read_btrfs(struct sb_reader reader, int fd, const char *name, struct sb_record *record)
+{
+	DIR *all = opendir("/sys/fs/btrfs"), *devices;
+	int ret = -ENODEV;
+	struct dirent *fs, *device;
+	char path[512];
+
+	while (all && ret == -ENODEV && (fs = readdir(all))) {
+		snprintf(path, sizeof(path), "/sys/fs/btrfs/%.255s/devices/%s", fs->d_name, name);
+		if (access(path, F_OK))
+			continue;
+		*strrchr(path, '/') = 0;
+		devices = opendir(path);
+		while (devices && ret == -ENODEV && (device = readdir(devices)))
+			if (*device->d_name != '.')
+				ret = read_named(reader, fd, device->d_name, record);
+		if (devices)
+			closedir(devices);
+	}
+	if (all)
+		closedir(all);
+	return ret;
+}
+
+int sb_read(struct sb_reader reader, int fd, struct sb_record *record)
+{
+	char name[SB_NAME_LEN];
+	struct stat st;
+	int ret;
+
+	if (fstat(fd, &st))
+		return -errno;
+	if (!S_ISBLK(st.st_mode))
+		return read_named(reader, fd, "", record);
+	if (!device_name(st.st_rdev, name, sizeof(name)))
+		*name = 0;
+	ret = read_named(reader, fd, name, record);
+	return ret == -ENODEV && *name ? read_btrfs(reader, fd, name, record) : ret;
+}
+
+int sb_find_bdev(const struct sb_record *record, dev_t *dev)
+{
+	unsigned int maj, min;
+	char path[64];
+	FILE *file;
+	int n;
+
+	snprintf(path, sizeof(path), "/sys/class/block/%s/dev", record->name);
+	file = fopen(path, "re");
+	if (!file)
+		return -EOPNOTSUPP;
+	n = fscanf(file, "%u:%u", &maj, &min);
+	fclose(file);
+	if (n != 2)
+		return -EIO;
+	*dev = makedev(maj, min);
+	return 0;
+}
+
+static int mount_unseen(const char *bdev, const struct sb_record *record)
+{
+	int context, mount = -1, root = -1, error;
+
+	context = fsopen(record->type, FSOPEN_CLOEXEC);
+	if (context < 0)
+		return -errno;
+	if (!fsconfig(context, FSCONFIG_SET_STRING, "source", bdev, 0) &&
+	    (!(record->flags & SB_READ_ONLY) ||
+	     !fsconfig(context, FSCONFIG_SET_FLAG, "ro", NULL, 0)) &&
+	    !fsconfig(context, FSCONFIG_CMD_CREATE, NULL, NULL, 0))
+		mount = fsmount(context, FSMOUNT_CLOEXEC, 0);
+	/* Nothing that is read there is to be written down. */
+	if (mount >= 0)
+		root = openat(mount, ".", O_RDONLY | O_DIRECTORY | O_NOATIME | O_CLOEXEC);
+	error = errno;
+	if (mount >= 0)
+		close(mount);
+	close(context);
+	return root < 0 ? -error : root;
+}
+
+int sb_open_root(struct sb_reader reader, const char *bdev, const struct sb_record *record)
+{
+	struct sb_record now;
+	int ret, root;
+
+	ret = sb_read_id(reader, record->id, &now);
+	if (ret)
+		return ret;
+	root = mount_unseen(bdev, &now);
+	if (root < 0)
+		return root;
+	ret = sb_read(reader, root, &now);
+	if (!ret && now.id != record->id)
+		ret = -ENODEV;
+	if (ret) {
+		close(root);
+		return ret;
+	}
+	return root;
+}
+
+int sb_thaw_all(struct sb_reader reader, int root, uint64_t id)
+{
+	struct sb_record before, now;
+	int ret = sb_read_id(reader, id, &before);
+
+	if (ret)
+		return ret;
+	if (before.frozen != SB_FREEZE_COMPLETE || !before.user_holds)
+		return -EINVAL;
+	for (int i = 0; i < MAX_HOLDS; i++) {
+		/* EINVAL is what kernels before 7.3 say when others still hold it. */
+		ret = ioctl(root, FITHAW, 0) ? -errno : 0;
+		if (ret && ret != -EINVAL)
+			return ret;
+		if (sb_read_id(reader, id, &now) || !now.user_holds)
+			return 0;
+		if (now.user_holds >= before.user_holds)
+			return ret ? ret : -EBUSY;
+		before = now;
+	}
+	return -EBUSY;
+}

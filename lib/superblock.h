@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Superblocks, as a kernel without freeze descriptors lets them be read and reached. */
+#ifndef FREEZEFD_SUPERBLOCK_H
+#define FREEZEFD_SUPERBLOCK_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "../bpf/superblock.h"
+
+/* The program of bpf/superblock.bpf.c and the map of its answers, loaded. */
+struct sb_reader {
+	int prog;
+	int map;
+};
+
+/*
+ * All return 0 or a negative errno value: -ENODEV when there is no superblock,
+ * -EBADF, -ENOSYS when the reader is none.
+ */
+
+/* Of the filesystem that the file is on, or of the one on the block device that it is. */
+int sb_read(struct sb_reader reader, int fd, struct sb_record *record);
+
+/* Of one that is known. */
+int sb_read_id(struct sb_reader reader, uint64_t id, struct sb_record *record);
+
+/* Has the last copy of the descriptor at the other end of a Unix socket been closed? */
+bool sb_peer_closed(struct sb_reader reader, int socket);
+
+/*
+ * Its root directory, open for reading, by way of a mount that nobody sees and
+ * that ends with the descriptor. bdev is the path of a block device of the
+ * filesystem. The superblock must be there: what is not mounted is not to be
+ * mounted by this.
+ */
+int sb_open_root(struct sb_reader reader, const char *bdev, const struct sb_record *record);
+
+/* The number of its block device; -EOPNOTSUPP where it has none. */
+int sb_find_bdev(const struct sb_record *record, dev_t *dev);
+
+/*
+ * Calls FITHAW until none of its holds is left. -EINVAL when there was none that
+ * FITHAW can drop.
+ */
+int sb_thaw_all(struct sb_reader reader, int root, uint64_t id);
+
+/* Of the kernel's own encoding of a device number. */
+static inline unsigned int sb_major(const struct sb_record *record)
+{
+	return record->dev >> 20;
+}
+
+static inline unsigned int sb_minor(const struct sb_record *record)
+{
+	return record->dev & 0xfffff;
+}
+
+#endif /* FREEZEFD_SUPERBLOCK_H */

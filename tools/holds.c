@@ -1,0 +1,219 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* Several filesystems, frozen as one. */
+#include <errno.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "tool.h"
+
+/*
+ * A filesystem in a file on another one has to be frozen before that one: its
+ * own freeze writes. Loop devices tell this; for what else may be nested
+ * (a network block device served by this machine), the later mount goes first.
+ */
+struct place {
+	struct target target;
+	int depth, order;
+};
+
+static int compare(const void *a, const void *b)
+{
+	const struct place *one = a, *two = b;
+
+	if (one->depth != two->depth)
+		return two->depth - one->depth;
+	return (two->order > one->order) - (two->order < one->order);
+}
+
+static bool known(const struct place *place, size_t count, dev_t dev)
+{
+	for (size_t i = 0; i < count; i++)
+		if (place[i].target.mount.dev == dev)
+			return true;
+	return false;
+}
+
+static bool open_targets(struct holds *holds, char **names, int count)
+{
+	struct place *place = array(NULL, (size_t)count, sizeof(*place));
+	bool ok = true;
+
+	for (int i = 0; ok && i < count; i++) {
+		struct target *target = &place[holds->count].target;
+
+		ok = target_open(target, names[i]);
+		if (!ok)
+			break;
+		if (known(place, holds->count, target->mount.dev)) {
+			target_close(target);
+			continue;
+		}
+		place[holds->count].depth = loop_depth(&target->mount);
+		place[holds->count].order = target->mounted ? target->mount.order : INT_MAX;
+		holds->count++;
+	}
+	qsort(place, holds->count, sizeof(*place), compare);
+	for (size_t i = 0; i < holds->count; i++)
+		holds->target[i] = place[i].target;
+	free(place);
+	return ok;
+}
+
+bool holds_open(struct holds *holds, char **names, int count, uint64_t timeout_ns)
+{
+	struct freezefd_options options = {
+		.size = sizeof(options),
+		.flags = FREEZEFD_THAWED,
+		.timeout_ns = timeout_ns,
+	};
+	bool ok;
+
+	*holds = (struct holds){
+		.target = array(NULL, (size_t)count, sizeof(*holds->target)),
+		.poll = array(NULL, (size_t)count + 1, sizeof(*holds->poll)),
+		.result = array(NULL, (size_t)count, sizeof(*holds->result)),
+		.timeout_ns = timeout_ns,
+	};
+	ok = open_targets(holds, names, count);
+	for (size_t i = 0; i < holds->count; i++)
+		holds->result[i] = 0;
+	for (size_t i = 0; i <= holds->count; i++)
+		holds->poll[i] = (struct pollfd){.fd = -1};
+	for (size_t i = 0; ok && i < holds->count; i++) {
+		int fd = freezefd_open(holds->target[i].fd, &options);
+
+		ok = fd >= 0;
+		/* An engine whose descriptors are sockets tells of a broken hold by a message. */
+		if (ok)
+			holds->poll[i] = (struct pollfd){.fd = fd, .events = POLLIN};
+		else
+			complain_errno(holds->target[i].name, fd);
+	}
+	if (!ok)
+		holds_free(holds);
+	return ok;
+}
+
+bool holds_contain(const struct holds *holds, int fd)
+{
+	struct mount mount;
+
+	if (!mount_of_file(fd, &mount))
+		return false;
+	for (size_t i = 0; i < holds->count; i++)
+		if (holds->target[i].mount.dev == mount.dev)
+			return true;
+	return false;
+}
+
+static uint64_t now(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_BOOTTIME, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000 + (uint64_t)ts.tv_nsec;
+}
+
+bool holds_freeze(struct holds *holds)
+{
+	size_t failed;
+	int ret = 0;
+
+	/* What is on the disk already is not written while others wait for it. */
+	for (size_t i = 0; i < holds->count && !caught_signal; i++)
+		if (!holds->target[i].device)
+			syncfs(holds->target[i].fd);
+
+	holds->begun_ns = now();
+	while (holds->frozen < holds->count && !caught_signal && !ret) {
+		ret = freezefd_freeze(holds->poll[holds->frozen].fd);
+		if (!ret)
+			holds->frozen++;
+		else if (ret == -EINTR)
+			ret = 0;
+	}
+	if (!ret && !caught_signal) {
+		/* An open target would keep its mount busy. */
+		for (size_t i = 0; i < holds->count; i++)
+			target_close(&holds->target[i]);
+		return true;
+	}
+	failed = holds->frozen;
+	holds_thaw(holds);
+	if (ret)
+		complain_errno(holds->target[failed].name, ret);
+	return false;
+}
+
+bool holds_broken(const struct holds *holds)
+{
+	for (size_t i = 0; i < holds->count; i++)
+		if (holds->poll[i].revents)
+			return true;
+	return false;
+}
+
+void holds_thaw(struct holds *holds)
+{
+	for (size_t i = holds->count; i-- > 0;) {
+		target_close(&holds->target[i]);
+		if (holds->poll[i].fd < 0)
+			continue;
+		if (i < holds->frozen)
+			holds->result[i] = freezefd_thaw(holds->poll[i].fd);
+		close(holds->poll[i].fd);
+		holds->poll[i].fd = -1;
+		holds->poll[i].revents = 0;
+	}
+	if (holds->frozen)
+		holds->lasted_ns = now() - holds->begun_ns;
+	holds->frozen = 0;
+}
+
+int holds_verdict(const struct holds *holds)
+{
+	int verdict = EXIT_SUCCESS;
+	char *timeout;
+
+	for (size_t i = 0; i < holds->count; i++) {
+		const char *name = holds->target[i].name;
+
+		switch (holds->result[i]) {
+		case 0:
+			continue;
+		case -ETIME:
+			timeout = format_duration(holds->timeout_ns);
+			complain(name, "the freeze was broken by its timeout of %s; allow more",
+				 timeout);
+			free(timeout);
+			verdict = EXIT_BROKEN;
+			break;
+		case -ECANCELED:
+			complain(name,
+				 "the freeze was broken by an administrator's thaw; do it again");
+			verdict = EXIT_BROKEN;
+			break;
+		case -ESTALE:
+			complain(name, "the freeze was broken, its filesystem is gone");
+			verdict = EXIT_BROKEN;
+			break;
+		default:
+			complain(name, "thaw: %s", strerror(-holds->result[i]));
+			if (!verdict)
+				verdict = EXIT_FAILURE;
+		}
+	}
+	return verdict;
+}
+
+void holds_free(struct holds *holds)
+{
+	holds_thaw(holds);
+	free(holds->target);
+	free(holds->poll);
+	free(holds->result);
+	*holds = (struct holds){0};
+}

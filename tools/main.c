@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "tool.h"
+
+static const struct verb {
+	const char *name, *help;
+	int (*run)(int argc, char **argv);
+} verbs[] = {
+	{"status", "what is frozen, since when, by whom", cmd_status},
+	{"run", "freeze, run a command, thaw", cmd_run},
+	{"hold", "freeze until the end of input or a signal, or in the background", cmd_hold},
+	{"release", "end a hold that is in the background", cmd_release},
+	{"thaw", "end somebody else's freeze", cmd_thaw},
+	{"list", "which processes hold what", cmd_list},
+};
+
+static void print_help(FILE *out)
+{
+	fputs("Usage: freezefd VERB [OPTION...] [ARGUMENT...]\n"
+	      "Freeze filesystems for exactly as long as somebody holds them.\n"
+	      "\n",
+	      out);
+	for (size_t i = 0; i < ARRAY_SIZE(verbs); i++)
+		fprintf(out, "  %-8s %s\n", verbs[i].name, verbs[i].help);
+	fputs("\n"
+	      "  -h, --help       this help; after a verb, that of the verb\n"
+	      "  -V, --version    the version\n"
+	      "\n"
+	      "See freezefd(1).\n",
+	      out);
+}
+
+/* A target must not get the number of a standard stream that is closed. */
+static void fill_stdio(void)
+{
+	int fd;
+
+	do {
+		fd = open("/dev/null", O_RDWR);
+	} while (fd >= 0 && fd <= STDERR_FILENO);
+	if (fd >= 0)
+		close(fd);
+}
+
+static int call(int argc, char **argv)
+{
+	const char *name = argc > 1 ? argv[1] : "";
+	char *called;
+	int status;
+
+	if (!strcmp(name, "--help") || !strcmp(name, "-h")) {
+		print_help(stdout);
+		return EXIT_SUCCESS;
+	}
+	if (!strcmp(name, "--version") || !strcmp(name, "-V")) {
+		puts("freezefd " VERSION);
+		return EXIT_SUCCESS;
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(verbs); i++) {
+		if (strcmp(name, verbs[i].name) != 0)
+			continue;
+		called = text("freezefd %s", name); /* for getopt's messages */
+		argv[1] = called;
+		status = verbs[i].run(argc - 1, argv + 1);
+		free(called);
+		return status;
+	}
+	if (*name)
+		fprintf(stderr, "freezefd: '%s' is no verb; see 'freezefd --help'\n", name);
+	else
+		print_help(stderr);
+	return EXIT_USAGE;
+}
+
+int main(int argc, char **argv)
+{
+	int status;
+
+	fill_stdio();
+	status = call(argc, argv);
+	if (output_error()) {
+		complain("standard output", "%s", strerror(output_error()));
+		if (!status)
+			status = EXIT_FAILURE;
+	}
+	return status;
+}

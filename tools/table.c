@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* Tables and JSON by way of libsmartcols, the columns being the user's choice. */
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include <libsmartcols.h>
+
+#include "tool.h"
+
+#define MAX_COLUMNS 32
+
+struct table {
+	struct libscols_table *scols;
+	size_t total; /* columns that there are */
+	size_t count; /* columns that are shown */
+	size_t shown[MAX_COLUMNS];
+};
+
+static bool show(struct table *table, size_t column)
+{
+	if (table->count == MAX_COLUMNS)
+		return false;
+	table->shown[table->count++] = column;
+	return true;
+}
+
+static bool show_named(struct table *table, const struct column *columns, const char *list)
+{
+	char *names = copy(list), *rest = names, *name;
+	bool ok = true;
+
+	while (ok && (name = strsep(&rest, ","))) {
+		size_t i = 0;
+
+		while (i < table->total && strcasecmp(columns[i].name, name) != 0)
+			i++;
+		ok = i < table->total && show(table, i);
+		if (!ok)
+			complain(name, "no such column; --help lists them");
+	}
+	free(names);
+	return ok;
+}
+
+static bool choose(struct table *table, const struct column *columns,
+		   const struct table_options *options)
+{
+	const char *list = options->columns;
+
+	if (!list || *list == '+')
+		for (size_t i = 0; i < table->total; i++)
+			if (options->json || !columns[i].hidden)
+				show(table, i);
+	if (list && *list == '+')
+		list++;
+	return !list || show_named(table, columns, list);
+}
+
+static bool add_column(struct table *table, const struct column *column)
+{
+	struct libscols_column *cl = scols_table_new_column(table->scols, column->name, 0,
+							    column->number ? SCOLS_FL_RIGHT : 0);
+
+	return cl && !scols_column_set_json_type(cl, column->number ? SCOLS_JSON_NUMBER
+								    : SCOLS_JSON_STRING);
+}
+
+struct table *table_new(const char *name, const struct column *columns, size_t count,
+			const struct table_options *options)
+{
+	struct table *table = array(NULL, 1, sizeof(*table));
+
+	*table = (struct table){.total = count};
+	if (!choose(table, columns, options)) {
+		free(table);
+		return NULL;
+	}
+	scols_init_debug(0);
+	table->scols = scols_new_table();
+	if (!table->scols)
+		abort();
+	scols_table_set_name(table->scols, name);
+	scols_table_enable_json(table->scols, options->json);
+	scols_table_enable_noheadings(table->scols, options->noheadings);
+	for (size_t i = 0; i < table->count; i++)
+		if (!add_column(table, &columns[table->shown[i]]))
+			abort();
+	return table;
+}
+
+void table_row(struct table *table, char **cells)
+{
+	struct libscols_line *line = scols_table_new_line(table->scols, NULL);
+
+	if (!line)
+		abort();
+	for (size_t i = 0; i < table->count; i++) {
+		char *cell = cells[table->shown[i]];
+
+		if (cell && scols_line_set_data(line, i, cell))
+			abort();
+	}
+	for (size_t i = 0; i < table->total; i++)
+		free(cells[i]);
+}
+
+int table_print(struct table *table)
+{
+	bool empty_json =
+		scols_table_is_json(table->scols) && !scols_table_get_nlines(table->scols);
+
+	/* libsmartcols prints nothing at all for an empty table. */
+	if (empty_json)
+		printf("{\n   \"%s\": []\n}\n", scols_table_get_name(table->scols));
+	else
+		scols_print_table(table->scols);
+	scols_unref_table(table->scols);
+	free(table);
+	return output_error();
+}
+
+void table_columns_help(const struct column *columns, size_t count)
+{
+	puts("\nColumns:");
+	for (size_t i = 0; i < count; i++)
+		printf("  %-10s %s\n", columns[i].name, columns[i].help);
+}
+
+bool table_option(int opt, char *value, struct table_options *options)
+{
+	switch (opt) {
+	case 'J':
+		options->json = true;
+		return true;
+	case 'n':
+		options->noheadings = true;
+		return true;
+	case 'o':
+		options->columns = value;
+		return true;
+	default:
+		return false;
+	}
+}

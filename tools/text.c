@@ -1,0 +1,223 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* What is read from people and told to them. */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "tool.h"
+
+#define NSEC_PER_SEC UINT64_C(1000000000)
+
+static void *need(void *memory)
+{
+	if (!memory) {
+		fputs("freezefd: out of memory\n", stderr);
+		exit(EXIT_FAILURE);
+	}
+	return memory;
+}
+
+void *array(void *old, size_t count, size_t size)
+{
+	return need(reallocarray(old, count ? count : 1, size));
+}
+
+char *copy(const char *string)
+{
+	return need(strdup(string));
+}
+
+char *text(const char *fmt, ...)
+{
+	va_list args;
+	char *string;
+	int len;
+
+	va_start(args, fmt);
+	len = vasprintf(&string, fmt, args);
+	va_end(args);
+	return need(len < 0 ? NULL : string);
+}
+
+void complain(const char *about, const char *fmt, ...)
+{
+	va_list args;
+
+	flockfile(stderr);
+	fprintf(stderr, "freezefd: %s: ", about);
+	va_start(args, fmt);
+	vfprintf(stderr, fmt, args);
+	va_end(args);
+	putc('\n', stderr);
+	funlockfile(stderr);
+}
+
+void complain_errno(const char *about, int err)
+{
+	const char *engine = getenv("FREEZEFD_ENGINE");
+
+	switch (-err) {
+	case ENOSYS:
+		complain(about, "no way to freeze on this kernel%s%s; see ENGINES in freezefd(1)",
+			 engine ? " with FREEZEFD_ENGINE=" : "", engine ? engine : "");
+		break;
+	case EINVAL:
+		if (engine && !freezefd_engine(STDIN_FILENO) && errno == EINVAL)
+			complain(about, "FREEZEFD_ENGINE=%s names no engine; unset it", engine);
+		else
+			complain(about, "%s", strerror(EINVAL));
+		break;
+	case EPERM:
+		complain(about, "not permitted; become root (CAP_SYS_ADMIN is needed)");
+		break;
+	case EOPNOTSUPP:
+		complain(about,
+			 "this kind of filesystem cannot be frozen; name one that is on a disk");
+		break;
+	case ENODEV:
+		complain(about, "no filesystem in use on this device; mount it, or name another");
+		break;
+	case EBUSY:
+		complain(about, "busy with another freeze or thaw; look at 'freezefd status'");
+		break;
+	case ENOENT:
+		complain(about, "no such file or directory; check the path");
+		break;
+	case EACCES:
+		complain(about, "permission denied; become root");
+		break;
+	default:
+		complain(about, "%s", strerror(-err));
+	}
+}
+
+int usage_error(const char *verb, const char *fmt, ...)
+{
+	va_list args;
+
+	fprintf(stderr, "freezefd %s: ", verb);
+	va_start(args, fmt);
+	vfprintf(stderr, fmt, args);
+	va_end(args);
+	fprintf(stderr, "; see 'freezefd %s --help'\n", verb);
+	return EXIT_USAGE;
+}
+
+int wrong_option(const char *verb)
+{
+	fprintf(stderr, "See 'freezefd %s --help'.\n", verb);
+	return EXIT_USAGE;
+}
+
+int output_error(void)
+{
+	static int first;
+
+	if (!first && (fflush(stdout) || ferror(stdout)))
+		first = errno ? errno : EIO;
+	return first;
+}
+
+static const struct unit {
+	const char *name;
+	uint64_t ns;
+} units[] = {
+	{"", NSEC_PER_SEC},	     {"ms", 1000000},	       {"us", 1000},
+	{"s", NSEC_PER_SEC},	     {"m", 60 * NSEC_PER_SEC}, {"h", 3600 * NSEC_PER_SEC},
+	{"d", 86400 * NSEC_PER_SEC},
+};
+
+static bool is_digit(char c)
+{
+	return c >= '0' && c <= '9';
+}
+
+int parse_duration(const char *string, uint64_t *ns)
+{
+	const char *part = "", *name;
+	const struct unit *unit = NULL;
+	uint64_t whole;
+	char *end;
+
+	if (!is_digit(*string))
+		return -EINVAL;
+	errno = 0;
+	whole = strtoull(string, &end, 10);
+	name = end;
+	if (*name == '.') {
+		part = ++name;
+		while (is_digit(*name))
+			name++;
+		if (name == part)
+			return -EINVAL;
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(units); i++)
+		if (!strcmp(name, units[i].name))
+			unit = &units[i];
+	if (!unit)
+		return -EINVAL;
+
+	if (errno || __builtin_mul_overflow(whole, unit->ns, ns))
+		return -ERANGE;
+	for (uint64_t step = unit->ns / 10; is_digit(*part); part++, step /= 10)
+		if (__builtin_add_overflow(*ns, step * (uint64_t)(*part - '0'), ns))
+			return -ERANGE;
+	return *ns && *ns <= INT64_MAX ? 0 : -ERANGE;
+}
+
+bool timeout_option(const char *verb, const char *string, uint64_t *ns)
+{
+	switch (parse_duration(string, ns)) {
+	case 0:
+		return true;
+	case -ERANGE:
+		usage_error(verb, "a timeout of '%s' is not possible; leave it out for none",
+			    string);
+		return false;
+	default:
+		usage_error(verb, "'%s' is not a time; write 30s, 1.5s, 500ms, 5m or 2h", string);
+		return false;
+	}
+}
+
+char *format_duration(uint64_t ns)
+{
+	uint64_t s = ns / NSEC_PER_SEC, ms = ns / 1000000;
+
+	if (s < 1)
+		return text("%" PRIu64 "ms", ms);
+	if (s < 60)
+		return text("%" PRIu64 ".%" PRIu64 "s", s, ms % 1000 / 100);
+	if (s < 3600)
+		return text("%" PRIu64 "m%02" PRIu64 "s", s / 60, s % 60);
+	if (s < 86400)
+		return text("%" PRIu64 "h%02" PRIu64 "m", s / 3600, s / 60 % 60);
+	return text("%" PRIu64 "d%02" PRIu64 "h", s / 86400, s / 3600 % 24);
+}
+
+char *show_duration(uint64_t ns, bool json)
+{
+	return json ? text("%" PRIu64 ".%03" PRIu64, ns / NSEC_PER_SEC, ns / 1000000 % 1000)
+		    : format_duration(ns);
+}
+
+char *format_since(uint64_t ns)
+{
+	struct timespec now;
+	char stamp[64];
+	size_t len;
+	time_t when;
+	struct tm tm;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	when = now.tv_sec - (time_t)(ns / NSEC_PER_SEC);
+	if (now.tv_nsec < (long)(ns % NSEC_PER_SEC))
+		when--;
+	localtime_r(&when, &tm);
+	/* ISO 8601 wants a colon in the zone where the time has some. */
+	len = strftime(stamp, sizeof(stamp), "%FT%T%z", &tm);
+	return len < 2 ? copy("?") : text("%.*s:%s", (int)len - 2, stamp, stamp + len - 2);
+}

@@ -1,0 +1,230 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* C1: status is passive, and answers in the middle of a slow freeze. */
+#include <sys/sysmacros.h>
+
+#include "contract.h"
+
+static void fill(int dirfd)
+{
+	static char block[1 << 16];
+	int fd = openat(dirfd, "dirty", O_CREAT | O_RDWR | O_CLOEXEC, 0600);
+
+	check(fd >= 0);
+	memset(block, 0x5a, sizeof(block));
+	for (int i = 0; i < 64; i++)
+		check(write(fd, block, sizeof(block)) == sizeof(block));
+	close(fd);
+}
+
+static unsigned long long ios(void)
+{
+	unsigned long long reads, writes;
+	char path[64];
+	struct stat st;
+	FILE *file;
+
+	check(!fstat(dev, &st));
+	snprintf(path, sizeof(path), "/sys/dev/block/%u:%u/stat", major(st.st_rdev),
+		 minor(st.st_rdev));
+	file = fopen(path, "re");
+	if (!file)
+		skip("no %s", path);
+	check(fscanf(file, "%llu %*u %*u %*u %llu", &reads, &writes) == 2);
+	fclose(file);
+	return reads + writes;
+}
+
+TEST(C1, "status answers while the device keeps a freeze waiting")
+{
+	const char *device = dm_over(scratch(0)), *path;
+	int fs, bdev, fd;
+	pid_t freezer;
+
+	make_fs(device);
+	path = mount_fs(device, "slow", 0, NULL);
+	fs = open_dir(path);
+	bdev = open_dev(device);
+	fd = no_hold(fs);
+	check_state(fd, THAWED);
+
+	fill(fs);
+	dm_stall();
+	IN_CHILD(freezer)
+		check_eq(freezefd_freeze(fd), 0);
+	/* Each of these would never return if it waited for the freeze. */
+	wait_state(fs, FREEZING);
+	wait_in_freeze(freezer);
+	check_state(fs, FREEZING);
+	check_state(bdev, FREEZING);
+	check_state(fd, FREEZING);
+	check_hold(fd, NONE);
+	check_eq(status_of(fs).frozen_ns, 0);
+	check_eq(events(fd), 0);
+
+	dm_let_go();
+	reap(freezer);
+	check_state(fs, FROZEN);
+	check_state(bdev, FROZEN);
+	check_hold(fd, HELD);
+	check_eq(freezefd_thaw(fd), 0);
+}
+
+TEST(C1, "status answers while an umount holds s_umount")
+{
+	const char *device = dm_over(scratch(0)), *path;
+	struct freezefd_status status;
+	int fs, bdev, fd, ret;
+	pid_t umounter;
+
+	make_fs(device);
+	path = mount_fs(device, "slow", 0, NULL);
+	bdev = open_dev(device);
+	fs = open_dir(path);
+	fill(fs);
+	fd = no_hold(fs);
+	close(fs);
+
+	dm_stall();
+	IN_CHILD(umounter)
+		check(!umount2(path, 0));
+	wait_blocked(umounter);
+	check_state(fd, THAWED);
+	/* Either side of the moment at which the filesystem leaves the device. */
+	ret = freezefd_status(bdev, &status);
+	check(ret == 0 || ret == -ENODEV);
+	dm_let_go();
+	reap(umounter);
+}
+
+TEST(C1, "status answers while a sync holds s_umount")
+{
+	const char *device = dm_over(scratch(0)), *path;
+	int fs, bdev, fd;
+	pid_t syncer;
+
+	make_fs(device);
+	path = mount_fs(device, "slow", 0, NULL);
+	fs = open_dir(path);
+	bdev = open_dev(device);
+	fd = no_hold(fs);
+	fill(fs);
+
+	dm_stall();
+	IN_CHILD(syncer)
+		check(!syncfs(fs));
+	wait_blocked(syncer);
+	check_state(fs, THAWED);
+	check_state(bdev, THAWED);
+	check_state(fd, THAWED);
+	dm_let_go();
+	reap(syncer);
+}
+
+TEST(C1, "status of a frozen filesystem answers while writers wait")
+{
+	int fd = hold(dir);
+	pid_t writer[4];
+
+	for (size_t i = 0; i < ARRAY_SIZE(writer); i++)
+		writer[i] = start_writer(dir);
+	for (size_t i = 0; i < ARRAY_SIZE(writer); i++)
+		wait_blocked(writer[i]);
+	check_state(dir, FROZEN);
+	check_state(dev, FROZEN);
+	check_state(fd, FROZEN);
+	check_eq(freezefd_thaw(fd), 0);
+	for (size_t i = 0; i < ARRAY_SIZE(writer); i++)
+		reap(writer[i]);
+}
+
+TEST(C1, "status changes nothing and does no I/O")
+{
+	unsigned long long before;
+	struct freezefd_status s;
+	int fd;
+
+	for (int i = 0; i < 1000; i++) {
+		check_state(dir, THAWED);
+		check_state(dev, THAWED);
+	}
+	s = status_of(dir);
+	check_eq(s.hold, FREEZEFD_HOLD_NONE);
+	check_eq(s.fd_holds, 0);
+	check_eq(s.user_holds, 0);
+	check_eq(s.kernel_holds, 0);
+	check_eq(s.frozen_ns, 0);
+	check_eq(s.timeout_ns, 0);
+	check_writable(dir);
+
+	/* Frozen, so that nobody else has a reason for I/O. */
+	fd = hold(dir);
+	before = ios();
+	for (int i = 0; i < 1000; i++) {
+		check_state(dir, FROZEN);
+		check_state(dev, FROZEN);
+		check_state(fd, FROZEN);
+	}
+	check_eq(ios(), before);
+	check_eq(status_of(fd).fd_holds, 1);
+	check_eq(freezefd_thaw(fd), 0);
+}
+
+TEST(C1, "status tells since when, and no state longer than it lasts")
+{
+	uint64_t before = nsec(), first;
+	int fd = hold(dir);
+
+	first = status_of(dir).frozen_ns;
+	check(first > 0);
+	wait_until(status_of(dir).frozen_ns > first);
+	check(status_of(dev).frozen_ns > first);
+	check(status_of(fd).frozen_ns > first);
+	check(status_of(dir).frozen_ns < nsec() - before);
+
+	/* A second hold does not begin the freeze anew. */
+	first = status_of(dir).frozen_ns;
+	close(hold(dir));
+	check(status_of(dir).frozen_ns > first);
+
+	check_eq(freezefd_thaw(fd), 0);
+	check_eq(status_of(dir).frozen_ns, 0);
+	before = nsec();
+	check_eq(freezefd_freeze(fd), 0);
+	check(status_of(dir).frozen_ns < nsec() - before);
+}
+
+TEST(C1, "status needs no privilege beyond the open file")
+{
+	int fd = hold(dir);
+	pid_t nobody;
+
+	IN_CHILD(nobody) {
+		check(!setresgid(65534, 65534, 65534));
+		check(!setresuid(65534, 65534, 65534));
+		check_state(dir, FROZEN);
+		check_state(dev, FROZEN);
+		check_state(fd, FROZEN);
+		check_hold(fd, HELD);
+	}
+	reap(nobody);
+}
+
+TEST(C1, "status answers on any kind of file of the filesystem")
+{
+	int file, node, fd;
+
+	file = openat(dir, "file", O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
+	check(file >= 0);
+	check(!mkfifoat(dir, "fifo", 0600));
+	node = openat(dir, "fifo", O_RDWR | O_CLOEXEC);
+	check(node >= 0);
+	check(!unlinkat(dir, "file", 0));
+	check(!unlinkat(dir, "fifo", 0));
+
+	fd = hold(file);
+	check_state(file, FROZEN);
+	check_state(node, FROZEN);
+	check_state(dir, FROZEN);
+	check_eq(freezefd_thaw(fd), 0);
+	check_state(node, THAWED);
+}

@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* C7: the device goes away in the middle of a hold. Nothing hangs, the descriptor says so. */
+#include "contract.h"
+
+#define NULLB_NAME "freezefd-null"
+#define NULLB	   "/sys/kernel/config/nullb/" NULLB_NAME
+
+/* A device in memory that can be unplugged; returns its path. */
+static const char *make_device(void)
+{
+	static char path[64];
+	unsigned int number;
+	FILE *file;
+
+	if (access("/sys/kernel/config/nullb", F_OK))
+		mount("configfs", "/sys/kernel/config", "configfs", 0, NULL);
+	if (mkdir(NULLB, 0755))
+		skip("no null_blk to unplug: %s", strerror(errno));
+	cleanup("echo 0 >" NULLB "/power; rmdir " NULLB);
+	sh("cd " NULLB " && echo 1 >memory_backed && echo 320 >size && echo 1 >power");
+	/* Named after its directory, or by its number on kernels that do not know that. */
+	if (!access("/dev/" NULLB_NAME, F_OK))
+		return "/dev/" NULLB_NAME;
+	file = fopen(NULLB "/index", "re");
+	check(file && fscanf(file, "%u", &number) == 1);
+	fclose(file);
+	snprintf(path, sizeof(path), "/dev/nullb%u", number);
+	return path;
+}
+
+static void unplug(void)
+{
+	pid_t pid;
+
+	IN_CHILD(pid)
+		sh("echo 0 >" NULLB "/power");
+	reap(pid);
+}
+
+TEST(C7, "a device that is unplugged in a hold hangs nobody, and the close ends it")
+{
+	const char *device = make_device(), *path;
+	int fs, fd;
+
+	make_fs(device);
+	path = mount_fs(device, "plugged", 0, NULL);
+	fs = open_dir(path);
+	fd = hold(fs);
+	unplug();
+	status_of(fs);
+	status_of(fd);
+	events(fd);
+	close(fd);
+	wait_state(fs, THAWED);
+	close(fs);
+	check(!umount2(path, 0));
+}
+
+TEST(C7, "a device that is unplugged in a hold lets go the writers at the thaw")
+{
+	const char *device = make_device(), *path;
+	pid_t writer;
+	int fs, fd;
+
+	make_fs(device);
+	path = mount_fs(device, "plugged", 0, NULL);
+	fs = open_dir(path);
+	fd = hold(fs);
+	writer = start_child();
+	if (writer == 0) {
+		/* Whether it can be written is another matter. */
+		close(openat(fs, "late", O_CREAT | O_WRONLY | O_CLOEXEC, 0600));
+		_exit(0);
+	}
+	wait_blocked(writer);
+	unplug();
+	check_eq(freezefd_thaw(fd), 0);
+	reap(writer);
+	close(fs);
+	check(!umount2(path, 0));
+	wait_until(status_of(fd).hold == FREEZEFD_HOLD_GONE);
+}
+
+TEST(C7, "a device that is unplugged after the umount in a hold")
+{
+	const char *device = make_device(), *path;
+	int fs, fd;
+
+	make_fs(device);
+	path = mount_fs(device, "plugged", 0, NULL);
+	fs = open_dir(path);
+	fd = hold(fs);
+	close(fs);
+	check(!umount2(path, 0));
+	unplug();
+	check_state(fd, FROZEN);
+	check_eq(freezefd_thaw(fd), 0);
+	wait_until(status_of(fd).hold == FREEZEFD_HOLD_GONE);
+	check_eq(events(fd), POLLHUP);
+}
+
+TEST(C7, "a device that fails all I/O in a hold hangs nobody, and the close ends it")
+{
+	const char *device = dm_over(scratch(0)), *path;
+	int fs, fd;
+
+	make_fs(device);
+	path = mount_fs(device, "failing", 0, NULL);
+	fs = open_dir(path);
+	fd = hold(fs);
+	sh("dmsetup suspend --noflush --nolockfs " DM);
+	sh("echo 0 $(blockdev --getsz %s) error | dmsetup load " DM, scratch(0));
+	sh("dmsetup resume " DM);
+	check_hold(fd, HELD);
+	check_state(fs, FROZEN);
+	close(fd);
+	wait_state(fs, THAWED);
+	close(fs);
+	check(!umount2(path, 0));
+}

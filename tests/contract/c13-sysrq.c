@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* C13: SysRq-j thaws all that is frozen, and holders are told. */
+#include "contract.h"
+
+static void emergency_thaw(void)
+{
+	int fd = open("/proc/sysrq-trigger", O_WRONLY | O_CLOEXEC);
+
+	if (fd < 0)
+		skip("no /proc/sysrq-trigger to write to");
+	check(write(fd, "j", 1) == 1);
+	close(fd);
+}
+
+TEST(C13, "SysRq-j revokes every hold")
+{
+	int fd[3], idle = no_hold(dir);
+	pid_t writer;
+
+	for (size_t i = 0; i < ARRAY_SIZE(fd); i++)
+		fd[i] = hold(i % 2 ? dev : dir);
+	writer = start_writer(dir);
+	wait_blocked(writer);
+	emergency_thaw();
+	wait_state(dir, THAWED);
+	reap(writer);
+	check_eq(status_of(dir).fd_holds, 0);
+	for (size_t i = 0; i < ARRAY_SIZE(fd); i++) {
+		wait_until(events(fd[i]) == POLLERR);
+		check_hold(fd[i], REVOKED);
+		check_eq(freezefd_thaw(fd[i]), -ECANCELED);
+		check_eq(freezefd_thaw(fd[i]), -EINVAL);
+	}
+	check_hold(idle, NONE);
+	check_eq(events(idle), 0);
+	check_eq(freezefd_freeze(fd[0]), 0);
+	check_state(dir, FROZEN);
+	check_eq(freezefd_thaw(fd[0]), 0);
+}
+
+TEST(C13, "SysRq-j thaws holds and FIFREEZE together")
+{
+	int fd = hold(dir);
+
+	check(!ioctl(dir, FIFREEZE, 0));
+	emergency_thaw();
+	wait_state(dir, THAWED);
+	check_eq(status_of(dir).user_holds, 0);
+	check_eq(freezefd_thaw(fd), -ECANCELED);
+	check(ioctl(dir, FITHAW, 0) == -1 && errno == EINVAL);
+	check_writable(dir);
+}
+
+TEST(C13, "SysRq-j reaches what is unmounted")
+{
+	const char *path = scratch_fs(0);
+	int bdev = open_dev(scratch(0)), fd = hold(bdev);
+
+	check(!umount2(path, 0));
+	emergency_thaw();
+	wait_until(status_of(fd).hold == FREEZEFD_HOLD_REVOKED);
+	wait_until(try_open_excl(scratch(0)) == 0);
+	check_eq(freezefd_thaw(fd), -ECANCELED);
+	wait_until(status_of(fd).hold == FREEZEFD_HOLD_GONE);
+	check_eq(freezefd_thaw(fd), -ESTALE);
+}

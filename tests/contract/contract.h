@@ -1,0 +1,188 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The harness of the contract suite.
+ *
+ * Every test runs in a child process with a time limit and a mount namespace of
+ * its own, so that whatever becomes of it the next one starts clean. A test
+ * that leaves the filesystem frozen has failed.
+ */
+#ifndef CONTRACT_H
+#define CONTRACT_H
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mount.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <linux/fs.h>
+
+#include "freezefd.h"
+
+#define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
+#define EXIT_SKIP     77
+#define SECOND	      1000000000ULL /* of the library's nanoseconds */
+
+/* --- a test --- */
+
+struct test {
+	const char *clause;
+	const char *what;
+	void (*run)(void);
+};
+
+void add_test(const struct test *test);
+
+#define PASTE_(a, b) a##b
+#define PASTE(a, b)  PASTE_(a, b)
+
+/* TEST(C5, "what must hold") { ... } runs in the order of the file. */
+#define TEST(clause, what) TEST_(clause, what, PASTE(test_, __LINE__))
+#define TEST_(clause, what, name)                                                   \
+	static void name(void);                                                     \
+	__attribute__((constructor)) static void PASTE(add_, name)(void)            \
+	{                                                                           \
+		static const struct test PASTE(the_, name) = {#clause, what, name}; \
+		add_test(&PASTE(the_, name));                                       \
+	}                                                                           \
+	static void name(void)
+
+/* --- what a test may say --- */
+
+#define check(cond)                                                     \
+	do {                                                            \
+		errno = 0;                                              \
+		if (!(cond))                                            \
+			fail_at(__FILE__, __LINE__, "%s fails", #cond); \
+	} while (0)
+
+#define check_eq(got, want) \
+	check_eq_at(__FILE__, __LINE__, #got, (long long)(got), (long long)(want))
+
+#define check_state(fd, want) check_eq(status_of(fd).state, FREEZE_STATE_##want)
+#define check_hold(fd, want)  check_eq(status_of(fd).hold, FREEZEFD_HOLD_##want)
+
+/* Waits for an event that must come; the limit is only there so that a failure ends. */
+#define wait_until(cond)                                        \
+	do {                                                    \
+		const uint64_t start_ = nsec();                 \
+		while (!(cond))                                 \
+			nap(start_, __FILE__, __LINE__, #cond); \
+	} while (0)
+
+#define wait_state(fd, want) wait_until(status_of(fd).state == FREEZE_STATE_##want)
+
+void fail_at(const char *file, int line, const char *fmt, ...)
+	__attribute__((noreturn, format(printf, 3, 4)));
+void check_eq_at(const char *file, int line, const char *what, long long got, long long want);
+void nap(uint64_t start, const char *file, int line, const char *what);
+void skip(const char *fmt, ...) __attribute__((noreturn, format(printf, 1, 2)));
+void note(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+
+/* Seconds that this test may take, if the usual ones are too few. */
+void time_limit(unsigned int seconds);
+
+/* A shell command that is run when the test has ended, however it ended; the last one first. */
+void cleanup(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+
+/* --- the target --- */
+
+/* Open for reading: FREEZEFD_TEST_DIR and FREEZEFD_TEST_DEV. */
+extern int dir, dev;
+
+struct freezefd_status status_of(int fd);
+
+/* A freeze descriptor that holds target, and one that does not yet. */
+int hold(int target);
+int hold_for(int target, uint64_t timeout_ns);
+int no_hold(int target);
+
+/* What poll(2) reports of fd right now. */
+short events(int fd);
+
+/* --- processes and time --- */
+
+uint64_t nsec(void);
+
+/* Long enough for a few steps of a test, on this machine as busy as it is; a second at least. */
+uint64_t a_while(void);
+
+/* Memory that the test and its children share. */
+extern volatile int *shared;
+
+/* IN_CHILD(pid) { ... } runs the block in a child, which exits with 0 at its end. */
+#define IN_CHILD(pid)                     \
+	if (((pid) = start_child()) == 0) \
+		for (;; _exit(0))
+
+pid_t start_child(void);
+
+/* Waits for the end of a child and returns its wait status. */
+int end_of(pid_t pid);
+
+/* Waits for the end of a child, which must succeed. */
+void reap(pid_t pid);
+
+/* The letter that /proc/PID/stat has for the state of a process. */
+char process_state(pid_t pid);
+
+/* Waits until a child sleeps where no signal reaches it. */
+void wait_blocked(pid_t pid);
+
+/* Waits until a child sleeps in its freeze, or until its guardian is in it. */
+void wait_in_freeze(pid_t pid);
+
+/* A child that creates and writes a file in a directory. */
+pid_t start_writer(int dirfd);
+
+/* Does the filesystem take a write? */
+void check_writable(int dirfd);
+
+int send_fd(int socket, int fd);
+int receive_fd(int socket);
+
+/* --- what needs more than a mounted filesystem: a test without it is skipped --- */
+
+/* A block device to do with as one likes: the i-th of FREEZEFD_TEST_SCRATCH. */
+const char *scratch(unsigned int i);
+
+/* The type of the filesystem under test: FREEZEFD_TEST_FSTYPE. */
+const char *fstype(void);
+
+void need_program(const char *name);
+
+/* Runs a shell command; sh() fails the test if it fails. */
+int try_sh(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+void sh(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+
+void make_fs(const char *device);
+
+/* Mounts device on a directory of the given name that only this test sees; returns its path. */
+const char *mount_fs(const char *device, const char *name, unsigned long flags, const char *data);
+
+/* A filesystem on a scratch device; returns the path of its directory. */
+const char *scratch_fs(unsigned int i);
+
+int open_dir(const char *path);
+int open_dev(const char *path);
+int try_open_excl(const char *path);
+
+/* A device-mapper device over all of another one; returns its path. Its name is DM. */
+#define DM "freezefd-test"
+const char *dm_over(const char *device);
+
+/* All I/O of it waits, and so does whoever waits for the I/O, until it is let go. */
+void dm_stall(void);
+void dm_let_go(void);
+
+#endif /* CONTRACT_H */

@@ -1,0 +1,361 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* What tests do again and again: holds, processes that write, filesystems of their own. */
+#include <limits.h>
+#include <stdarg.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+
+#include "contract.h"
+
+/* --- holds --- */
+
+struct freezefd_status status_of(int fd)
+{
+	struct freezefd_status status;
+
+	memset(&status, 0xff, sizeof(status));
+	check_eq(freezefd_status(fd, &status), 0);
+	check_eq(status.reserved, 0);
+	return status;
+}
+
+static int open_hold(int target, uint32_t flags, uint64_t timeout_ns)
+{
+	const struct freezefd_options options = {
+		.size = sizeof(options), .flags = flags, .timeout_ns = timeout_ns};
+	int fd = freezefd_open(target, &options);
+
+	if (fd < 0)
+		check_eq(fd, 0);
+	return fd;
+}
+
+int hold(int target)
+{
+	return open_hold(target, 0, 0);
+}
+
+int hold_for(int target, uint64_t timeout_ns)
+{
+	return open_hold(target, 0, timeout_ns);
+}
+
+int no_hold(int target)
+{
+	return open_hold(target, FREEZEFD_THAWED, 0);
+}
+
+short events(int fd)
+{
+	struct pollfd pfd = {.fd = fd, .events = POLLIN | POLLOUT | POLLPRI};
+	const char *engine = freezefd_engine(fd);
+
+	check(poll(&pfd, 1, 0) >= 0);
+	/* The guardian's is a socket: what is broken can only be told by a message to read. */
+	if (engine && !strcmp(engine, "guardian")) {
+		const short told = pfd.revents & POLLHUP ? 0 : POLLERR;
+
+		return (pfd.revents & ~(POLLIN | POLLOUT)) | (pfd.revents & POLLIN ? told : 0);
+	}
+	return pfd.revents;
+}
+
+/* --- processes --- */
+
+pid_t start_child(void)
+{
+	pid_t parent = getpid(), pid = fork();
+
+	check(pid >= 0);
+	if (pid == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		if (getppid() != parent)
+			_exit(EXIT_FAILURE);
+	}
+	return pid;
+}
+
+int end_of(pid_t pid)
+{
+	int status;
+
+	wait_until(waitpid(pid, &status, WNOHANG) == pid);
+	return status;
+}
+
+void reap(pid_t pid)
+{
+	int status = end_of(pid);
+
+	/* A child may skip in the name of its test. */
+	if (WIFEXITED(status) && WEXITSTATUS(status) == EXIT_SKIP)
+		_exit(EXIT_SKIP);
+	check_eq(status, 0);
+}
+
+uint64_t a_while(void)
+{
+	const uint64_t start = nsec();
+	uint64_t took;
+	pid_t pid;
+
+	IN_CHILD(pid)
+		check_eq(freezefd_thaw(hold(dir)), 0);
+	reap(pid);
+	took = nsec() - start;
+	return took * 10 > SECOND ? took * 10 : SECOND;
+}
+
+char process_state(pid_t pid)
+{
+	char path[64], line[512] = "";
+	const char *p;
+	FILE *file;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
+	file = fopen(path, "re");
+	if (!file)
+		return 'X';
+	p = fgets(line, sizeof(line), file);
+	fclose(file);
+	p = p ? strrchr(line, ')') : NULL;
+	return p && p[1] ? p[2] : 'X';
+}
+
+/* A short wait for I/O is D too: only a lasting one counts. */
+static bool seen_asleep(pid_t pid, char how, unsigned int *in_row)
+{
+	char state = process_state(pid);
+
+	if (strchr("ZX", state))
+		fail_at(__FILE__, __LINE__, "process %d was to block and has ended", pid);
+	*in_row = state == how ? *in_row + 1 : 0;
+	return *in_row == 25;
+}
+
+void wait_blocked(pid_t pid)
+{
+	unsigned int in_row = 0;
+
+	wait_until(seen_asleep(pid, 'D', &in_row));
+}
+
+void wait_in_freeze(pid_t pid)
+{
+	const char *engine = freezefd_engine(dir);
+	unsigned int in_row = 0;
+
+	wait_until(seen_asleep(pid, engine && !strcmp(engine, "guardian") ? 'S' : 'D', &in_row));
+}
+
+pid_t start_writer(int dirfd)
+{
+	pid_t pid;
+
+	IN_CHILD(pid) {
+		char name[32];
+		int fd;
+
+		/* No heir of the freeze descriptors: it would keep what it waits for. */
+		check(dup2(dirfd, STDIN_FILENO) == STDIN_FILENO);
+		check(!close_range(STDERR_FILENO + 1, ~0U, 0));
+		snprintf(name, sizeof(name), "writer-%d", getpid());
+		fd = openat(STDIN_FILENO, name, O_CREAT | O_TRUNC | O_WRONLY, 0600);
+		check(fd >= 0);
+		check(write(fd, name, sizeof(name)) == sizeof(name));
+		check(!unlinkat(STDIN_FILENO, name, 0));
+	}
+	return pid;
+}
+
+void check_writable(int dirfd)
+{
+	reap(start_writer(dirfd));
+}
+
+int send_fd(int socket, int fd)
+{
+	char byte = 0, control[CMSG_SPACE(sizeof(int))] = "";
+	struct iovec iov = {&byte, 1};
+	struct msghdr msg = {.msg_iov = &iov,
+			     .msg_iovlen = 1,
+			     .msg_control = control,
+			     .msg_controllen = sizeof(control)};
+	struct cmsghdr *cmsg = CMSG_FIRSTHDR(&msg);
+
+	cmsg->cmsg_level = SOL_SOCKET;
+	cmsg->cmsg_type = SCM_RIGHTS;
+	cmsg->cmsg_len = CMSG_LEN(sizeof(int));
+	memcpy(CMSG_DATA(cmsg), &fd, sizeof(fd));
+	return sendmsg(socket, &msg, MSG_NOSIGNAL) == 1 ? 0 : -errno;
+}
+
+int receive_fd(int socket)
+{
+	char byte, control[CMSG_SPACE(sizeof(int))];
+	struct iovec iov = {&byte, 1};
+	struct msghdr msg = {.msg_iov = &iov,
+			     .msg_iovlen = 1,
+			     .msg_control = control,
+			     .msg_controllen = sizeof(control)};
+	struct cmsghdr *cmsg;
+	int fd;
+
+	if (recvmsg(socket, &msg, MSG_CMSG_CLOEXEC) != 1)
+		return -errno;
+	cmsg = CMSG_FIRSTHDR(&msg);
+	if (!cmsg)
+		return -ENOMSG;
+	memcpy(&fd, CMSG_DATA(cmsg), sizeof(fd));
+	return fd;
+}
+
+/* --- filesystems and devices of a test's own --- */
+
+const char *scratch(unsigned int i)
+{
+	const char *list = getenv("FREEZEFD_TEST_SCRATCH");
+	static char path[4][PATH_MAX];
+	int n;
+
+	check(i < ARRAY_SIZE(path));
+	for (unsigned int k = 0; k <= i; k++) {
+		if (!list || sscanf(list, "%4095s%n", path[i], &n) != 1)
+			skip("FREEZEFD_TEST_SCRATCH names fewer than %u devices", i + 1);
+		list += n;
+	}
+	return path[i];
+}
+
+const char *fstype(void)
+{
+	const char *type = getenv("FREEZEFD_TEST_FSTYPE");
+
+	if (!type || !*type)
+		skip("FREEZEFD_TEST_FSTYPE is not set");
+	return type;
+}
+
+static int vsh(const char *fmt, va_list args)
+{
+	char command[1024];
+	int status;
+
+	check(vsnprintf(command, sizeof(command), fmt, args) < (int)sizeof(command));
+	status = system(command);
+	return WIFEXITED(status) ? WEXITSTATUS(status) : 255;
+}
+
+int try_sh(const char *fmt, ...)
+{
+	va_list args;
+	int status;
+
+	va_start(args, fmt);
+	status = vsh(fmt, args);
+	va_end(args);
+	return status;
+}
+
+void sh(const char *fmt, ...)
+{
+	va_list args;
+	int status;
+
+	va_start(args, fmt);
+	status = vsh(fmt, args);
+	va_end(args);
+	if (status) {
+		errno = 0;
+		fail_at(__FILE__, __LINE__, "exit status %d of: %s", status, fmt);
+	}
+}
+
+void need_program(const char *name)
+{
+	if (try_sh("command -v %s >/dev/null", name))
+		skip("%s is not installed", name);
+}
+
+void make_fs(const char *device)
+{
+	/* What was unmounted, or thawed unmounted, may still be on its way out. */
+	wait_until(try_open_excl(device) != -EBUSY);
+	/*
+	 * Only the e2fsprogs have another letter for "whatever is on it". ext4's
+	 * lazy initialisation holds s_umount while it waits for a stopped device.
+	 */
+	sh("mkfs.%s -q %s %s >/dev/null", fstype(),
+	   strncmp(fstype(), "ext", 3) ? "-f" : "-F -E lazy_itable_init=0", device);
+}
+
+const char *mount_fs(const char *device, const char *name, unsigned long flags, const char *data)
+{
+	static bool prepared;
+	char *path;
+
+	/* In the test's own mount namespace: gone with it. */
+	if (!prepared)
+		check(!mount("contract", "/mnt", "tmpfs", 0, NULL));
+	prepared = true;
+	check(asprintf(&path, "/mnt/%s", name) > 0);
+	check(!mkdir(path, 0755) || errno == EEXIST);
+	check(!mount(device, path, fstype(), flags, data));
+	return path;
+}
+
+const char *scratch_fs(unsigned int i)
+{
+	char name[32];
+
+	make_fs(scratch(i));
+	snprintf(name, sizeof(name), "scratch%u", i);
+	return mount_fs(scratch(i), name, 0, NULL);
+}
+
+int open_dir(const char *path)
+{
+	int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	check(fd >= 0);
+	return fd;
+}
+
+int open_dev(const char *path)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+	check(fd >= 0);
+	return fd;
+}
+
+/* 0 when the device is free: no filesystem, no device-mapper has it. */
+int try_open_excl(const char *path)
+{
+	int fd = open(path, O_RDWR | O_EXCL | O_CLOEXEC);
+
+	if (fd < 0)
+		return -errno;
+	close(fd);
+	return 0;
+}
+
+const char *dm_over(const char *device)
+{
+	need_program("dmsetup");
+	if (access("/dev/mapper/control", F_OK))
+		skip("no device-mapper");
+	cleanup("dmsetup resume " DM "; dmsetup remove --retry " DM);
+	sh("echo 0 $(blockdev --getsz %s) linear %s 0 | dmsetup create " DM, device, device);
+	return "/dev/mapper/" DM;
+}
+
+void dm_stall(void)
+{
+	sh("dmsetup suspend --noflush --nolockfs " DM);
+}
+
+void dm_let_go(void)
+{
+	sh("dmsetup resume " DM);
+}

@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# shellcheck shell=bash disable=SC2034,SC2154
+# Wrong command lines, wrong targets, no rights. Sourced by run.
+
+# ---- The command line
+
+message_lines=99
+fails 2 'Usage: freezefd VERB' # no verb
+fails 2 'Usage: freezefd VERB' ''
+message_lines=2
+fails 2 "'freeze' is no verb" freeze "$mnt"
+for verb in status run hold thaw list release; do
+	fails 2 "freezefd $verb: (unrecognized|invalid) option" $verb --no-such-option
+	fails 2 "freezefd $verb: invalid option" $verb -Z
+	works $verb --help
+done
+fails 2 'freezefd run: no target' run -- true
+fails 2 'freezefd run: no command' run "$mnt"
+fails 2 'freezefd run: no command' run "$mnt" --
+fails 2 'freezefd hold: no target' hold
+fails 2 'freezefd hold: no target' hold --detach
+fails 2 'freezefd thaw: no target' thaw --force
+fails 2 'freezefd release: no name' release
+fails 2 'freezefd list: .*too many' list "$mnt"
+fails 2 'freezefd status: --quiet needs a target' status --quiet
+fails 2 'NOSUCH: no such column' status --output NOSUCH "$mnt"
+fails 2 'NOSUCH: no such column' list --output PID,NOSUCH
+fails 2 'option requires an argument' hold -t
+
+for time in '' abc -1 1x 1e3 ' 5s' 5s5 5ss 1. .5 1.5.5 NaN 0x10 '5 s' 5S $'5s\n'; do
+	fails 2 "is not a time" run --timeout "$time" "$mnt" -- true
+	fails 2 "is not a time" hold --timeout "$time" "$mnt"
+done
+for time in 0 0.0s 0.1e 99999999999999999999 9223372036854775808ns 300000000000m 106752d; do
+	fails 2 "a timeout of '$time' is not possible|'$time' is not a time" run --timeout "$time" "$mnt" -- true
+done
+
+# ---- Targets that cannot be
+
+echo text >"$mnt/file"
+ln -s "$mnt/nothing" "$mnt/dangling"
+ln -s loop "$mnt/loop"
+mkfifo "$mnt/fifo"
+long=$mnt/$(printf 'x%.0s' {1..5000})
+
+# bad_target PATTERN TARGET: every verb says so, of a target that nothing can be done with.
+bad_target() {
+	local about
+	about=$(printf '%.40s' "$2" | sed 's/[][\\.*^$+?(){}|]/\\&/g')
+	fails 1 "$about.*: $1" status "$2"
+	fails 2 "$about.*: $1" status --quiet "$2"
+	fails 125 "$about.*: $1" run "$2" -- true
+	fails 1 "$about.*: $1" hold "$2"
+	fails 1 "$about.*: $1" hold --detach "$2"
+	fails 1 "$about.*: $1" thaw "$2"
+	fails 1 "$about.*: $1" thaw --force "$2"
+}
+
+bad_target 'no such file or directory' "$mnt/nothing"
+bad_target 'no such file or directory' ''
+bad_target 'no such file or directory' "$mnt/dangling"
+bad_target 'not a directory' "$mnt/file/below"
+bad_target 'too many levels of symbolic links' "$mnt/loop"
+bad_target 'file name too long' "$long"
+bad_target 'not a file, directory or block device' "$mnt/fifo"
+bad_target 'not a file, directory or block device' /dev/null
+bad_target 'no such device' UUID=00000000-dead-beef-0000-000000000000
+bad_target 'no such device' LABEL=
+bad_target 'no filesystem in use' "$spare"
+
+# The first target is good; it must not stay frozen for the second.
+fails 125 "nothing: no such file" run "$mnt" "$mnt/nothing" -- true
+fails 1 "nothing: no such file" hold "$mnt" "$mnt/nothing"
+fails 125 "$spare: no filesystem in use" run "$mnt" "$spare" -- true
+fails 1 "/proc: this kind of filesystem cannot be frozen" hold "$mnt" /proc
+
+# ---- Filesystems that cannot freeze
+
+mkdir "$work/tmpfs" "$work/overlay"
+mount -t tmpfs faults "$work/tmpfs"
+mkdir "$work/tmpfs/upper" "$work/tmpfs/work"
+unfreezable=(/proc /sys "$work/tmpfs")
+if mount -t overlay -o "lowerdir=/etc,upperdir=$work/tmpfs/upper,workdir=$work/tmpfs/work" faults "$work/overlay" 2>/dev/null; then
+	unfreezable+=("$work/overlay")
+else
+	skip "overlayfs cannot be frozen" "this kernel has no overlayfs"
+fi
+for target in "${unfreezable[@]}"; do
+	fails 125 "$target: this kind of filesystem cannot be frozen" run "$target" -- true
+	fails 1 "$target: this kind of filesystem cannot be frozen" hold "$target"
+	fails 1 "$target: this kind of filesystem cannot be frozen" hold --detach "$target"
+	fails 1 "$target: (this kind of filesystem cannot be frozen|not frozen)" thaw "$target"
+	fails 1 "$target: (this kind of filesystem cannot be frozen|not frozen)" thaw --force "$target"
+	works status "$target"
+done
+umount -q "$work/overlay"
+umount "$work/tmpfs"
+
+# ---- Not frozen, not held, no such hold
+
+fails 1 "$mnt: not frozen; nothing to do" thaw "$mnt"
+fails 1 "$mnt: not frozen; nothing to do" thaw --force "$mnt"
+fails 1 "$device: not frozen; nothing to do" thaw "$device"
+fails 1 "$device: not frozen; nothing to do" thaw --force "$device"
+for name in nothing '' / ../../etc/passwd "$(printf 'x%.0s' {1..300})"; do
+	fails 1 'no such hold|file name too long' release "$name"
+done
+
+# ---- No rights
+
+# Root in name only: it still reaches the files of this tree.
+as=(setpriv --bounding-set=-all --inh-caps=-all) label='without rights: '
+for target in "$mnt" "$device"; do
+	fails 125 "$target: not permitted" run "$target" -- true
+	fails 1 "$target: not permitted" hold "$target"
+	fails 1 "$target: not permitted" hold --detach "$target"
+	fails 1 "$target: not permitted" thaw --force "$target"
+	works status "$target"
+done
+fails 1 "$mnt: not permitted" thaw "$mnt"
+works status
+as=() label=''
+
+# ---- No such engine
+
+for engine in nosuch NATIVE 'native '; do
+	export FREEZEFD_ENGINE=$engine
+	label="FREEZEFD_ENGINE='$engine' "
+	fails 125 "FREEZEFD_ENGINE=$engine names no engine" run "$mnt" -- true
+	fails 1 "FREEZEFD_ENGINE=$engine names no engine" hold "$mnt"
+	fails 1 "FREEZEFD_ENGINE=$engine names no engine" status "$mnt"
+	fails 1 "FREEZEFD_ENGINE=$engine names no engine" thaw --force "$mnt"
+done
+unset FREEZEFD_ENGINE
+label=''
+
+# ---- Nowhere to write to
+
+# full STATUS ARGUMENT...: the same, with a full disk as standard output.
+full() {
+	local status=$1 got=0 problem
+	shift
+	timeout -s KILL 60 "$freezefd" "$@" >/dev/full 2>"$err" <&"$never" || got=$?
+	problem=$(says 'standard output: no space left')
+	((got == status)) || problem="exit status $got, not $status"
+	result "freezefd ${*@Q} >/dev/full" "$problem"
+}
+full 1 status "$mnt"
+full 1 status --json "$mnt"
+full 1 list --help
+full 1 hold "$mnt"
+full 1 hold --json "$mnt"
+full 1 hold --detach "$mnt"
+full 1 --help
+
+: >"$mnt/output"
+timeout -s KILL 60 "$freezefd" hold "$mnt" >"$mnt/output" 2>"$err" <&"$never"
+got=$?
+problem=$(says 'standard output: on a filesystem that is to be frozen')
+((got == 1)) || problem="exit status $got, not 1"
+result "freezefd hold with its output on the target" "$problem"
+
+timeout -s KILL 60 "$freezefd" status "$mnt" >&- 2>"$err"
+result "freezefd status without standard output does no harm" ""

@@ -1,0 +1,196 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# shellcheck shell=bash disable=SC2154
+# A signal at every stage of run and hold. Sourced by run.
+
+signals=(TERM INT HUP QUIT KILL)
+# The shell tells of every child that a signal ended.
+exec {stderr}>&2 2> >(grep -vE ' (Killed|Hangup|Terminated|Quit) |wait_for: No record' >&"$stderr")
+
+# What a stage is is known from what the kernel says, not from the clock; the device is made to
+# wait at the point in question. Interrupts of a background job are ignored by shells: not here.
+start() {
+	rm -f "$work/said"
+	env --default-signal=INT,QUIT "$freezefd" "$@" >"$work/said" 2>"$err" <&"$never" &
+	pid=$!
+}
+
+# ended STATUS...: waits for the end; a problem when the exit status is none of these.
+ended() {
+	local status
+	if ! AWAIT=30 await gone "$pid"; then
+		problem+="does not end"
+		kill -KILL "$pid"
+		return
+	fi
+	wait "$pid" 2>/dev/null
+	got=$?
+	for status; do
+		((got != status)) || return 0
+	done
+	problem+="exit status $got, not $*: $(<"$err")"
+}
+
+gone() { [[ ! -e /proc/$1 ]] || grep -q '^State:[[:space:]]*Z' "/proc/$1/status" 2>/dev/null; }
+# child_of PID: has it one? In $child.
+child_of() {
+	local stat
+	for stat in /proc/[0-9]*/stat; do
+		read -r line 2>/dev/null <"$stat" || continue
+		read -r _ parent _ <<<"${line##*) }"
+		[[ $parent = "$1" ]] || continue
+		child=${stat//[!0-9]/}
+		return 0
+	done
+	return 1
+}
+killed_by() { echo $((128 + $(kill -l "$1"))); }
+
+# ---- While it is held
+
+for signal in "${signals[@]}"; do
+	start run "$mnt" -- sleep 1000
+	await is_state "$mnt" frozen
+	await child_of "$pid"
+	kill "-$signal" "$pid"
+	problem=''
+	ended "$(killed_by "$signal")"
+	result "SIG$signal while run's command runs" "$problem"
+	# After SIGKILL nobody is left to end it.
+	kill -KILL "$child" 2>/dev/null
+
+	start hold "$mnt"
+	await test -s "$work/said"
+	is_state "$mnt" frozen && problem='' || problem="not frozen: $(<"$work/said")"
+	kill "-$signal" "$pid"
+	if [[ $signal = KILL ]]; then ended 137; else ended 0; fi
+	result "SIG$signal to hold" "$problem"
+
+	name=$("$freezefd" hold --detach "$mnt" 2>"$err")
+	is_state "$mnt" frozen && problem='' || problem="not frozen: $(<"$err")"
+	kill "-$signal" "${name%%-*}"
+	nothing_frozen || problem+="not thawed"
+	AWAIT=10 await gone "${name%%-*}" || problem+="does not end"
+	"$freezefd" release "$name" 2>"$err"
+	got=$?
+	((got == 124)) || problem+="release returns $got"
+	problem+=$(says "$name: .*ended early")
+	result "SIG$signal to a detached hold; release tells" "$problem"
+done
+
+"$freezefd" hold "$mnt" </dev/null >"$work/said" 2>"$err"
+got=$?
+((got == 0)) && [[ $(<"$work/said") = frozen ]] && problem='' || problem="exit status $got: $(<"$work/said")"
+result "hold at the end of its input" "$problem"
+
+start hold --timeout 300ms "$mnt"
+await test -s "$work/said"
+kill -STOP "$pid"
+AWAIT=20 await is_state "$mnt" thawed && problem='' || problem="its deadline does not end a stopped hold"
+kill -CONT "$pid"
+ended 124
+result "SIGSTOP to hold with a deadline" "$problem"
+
+name=$("$freezefd" hold --detach --timeout 300ms "$mnt" 2>"$err")
+AWAIT=20 await is_state "$mnt" thawed && problem='' || problem="not thawed"
+"$freezefd" release "$name" 2>"$err"
+got=$?
+((got == 124)) || problem+="release returns $got"
+problem+=$(says "$mnt: .*broken by its timeout")
+result "a detached hold that was broken is told by release" "$problem"
+
+name=$("$freezefd" hold --detach "$mnt" 2>"$err")
+"$freezefd" release "$name" 2>"$err" && problem='' || problem="release fails: $(<"$err")"
+result "a detached hold is released" "$problem"
+fails 1 "$name: no such hold" release "$name"
+
+# Only the starter is gone: the hold is not.
+name=$(setsid "$freezefd" hold --detach "$mnt" 2>"$err")
+is_state "$mnt" frozen && problem='' || problem="not frozen: $(<"$err")"
+"$freezefd" release "$name" 2>"$err" || problem+="release fails: $(<"$err")"
+result "a detached hold outlives the session that began it" "$problem"
+
+# ---- While it freezes, and while it thaws
+
+# freeze_waits ARGUMENT...: starts it and stops the device so that it waits in the freeze, and not in
+# a sync of what was dirtied in between; else says in $problem where it was.
+freeze_waits() {
+	problem=
+	for _ in 1 2 3 4 5; do
+		sync -f "$mnt"
+		dm_stall
+		start "$@"
+		if AWAIT=10 await is_state "$mnt" freezing; then
+			problem=
+			return 0
+		fi
+		problem+="not freezing but $(state_of "$mnt"), $(grep -s '^State' "/proc/$pid/status") $(<"$err")"$'\n'
+		dm_resume
+		kill -KILL "$pid"
+		wait "$pid"
+	done
+	return 1
+}
+
+if have_dm; then
+	dm_create || exit 1
+	umount "$mnt"
+	# Without barriers a sync of nothing writes nothing, and only the freeze itself waits.
+	fresh_fs "$dm" -o nobarrier || exit 1
+	for signal in "${signals[@]}"; do
+		for verb in run hold; do
+			command=("$verb" "$mnt")
+			[[ $verb = hold ]] || command+=(-- true)
+
+			if freeze_waits "${command[@]}"; then
+				kill "-$signal" "$pid"
+				dm_resume
+				ended "$(killed_by "$signal")"
+			fi
+			result "SIG$signal to $verb while it freezes" "$problem"
+
+			echo dirty >"$mnt/file"
+			dm_stall
+			start "${command[@]}"
+			AWAIT=20 await blocked "$pid" && problem='' || problem="no sync"
+			kill "-$signal" "$pid"
+			dm_resume
+			ended "$(killed_by "$signal")"
+			result "SIG$signal to $verb while it syncs before the freeze" "$problem"
+
+			[[ $verb = hold ]] || command=(run "$mnt" -- cat "$work/never")
+			start "${command[@]}"
+			await is_state "$mnt" frozen
+			if [[ $verb = run ]]; then await child_of "$pid"; else await test -s "$work/said"; fi
+			dm_stall
+			[[ $verb = hold ]] || kill -KILL "$child"
+			[[ $verb = run ]] || kill -TERM "$pid"
+			AWAIT=20 await blocked "$pid" && problem='' || problem="the thaw does not wait"
+			kill "-$signal" "$pid"
+			dm_resume
+			ended 0 137
+			result "SIG$signal to $verb while it thaws" "$problem"
+		done
+	done
+	umount "$mnt"
+	dm_remove
+	fresh_fs "$device"
+else
+	skip "signals while it freezes and thaws" "no device-mapper here"
+fi
+
+# ---- At any moment
+
+for signal in "${signals[@]}"; do
+	problem=
+	for ((i = 0; i < 20; i++)); do
+		start run "$mnt" -- true
+		# shellcheck disable=SC2034
+		for ((n = 0; n < i * i * 20; n++)); do :; done
+		kill "-$signal" "$pid" 2>/dev/null
+		ended 0 "$(killed_by "$signal")"
+		nothing_frozen || problem+="left frozen after attempt $i"
+	done
+	result "SIG$signal to run, 20 times at some moment" "$problem"
+done
+
+exec 2>&"$stderr" {stderr}>&-

@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# shellcheck shell=bash disable=SC2154
+# Targets that vanish, fill up, break, or are frozen by others too. Sourced by run.
+
+# ---- run returns what the command returns
+
+for code in 0 1 2 77 126 200; do
+	timeout -s KILL 60 "$freezefd" run "$mnt" -- sh -c "exit $code" 2>"$err"
+	got=$?
+	((got == code)) && problem='' || problem="exit status $got: $(<"$err")"
+	result "run of a command that returns $code" "$problem"
+done
+timeout -s KILL 60 "$freezefd" run "$mnt" -- sh -c 'kill -KILL $$' 2>"$err"
+got=$?
+((got == 137)) && problem='' || problem="exit status $got: $(<"$err")"
+result "run of a command that is killed" "$problem"
+fails 127 "no-such-command: no such" run "$mnt" -- no-such-command
+fails 126 "$mnt: permission denied" run "$mnt" -- "$mnt"
+works run "$mnt" "$device" "$mnt" -- true
+works run "$mnt" -- "$freezefd" run "$mnt" -- "$freezefd" status --quiet "$mnt"
+works run "$device" -- "$freezefd" status --quiet "$device"
+
+# ---- Broken in the middle
+
+until_thawed="until [ \"\$('$freezefd' status -n -o STATE '$mnt')\" = thawed ]; do sleep 0.02; done"
+fails 124 "$mnt: .*broken by its timeout of 300ms" run --timeout 300ms "$mnt" -- sh -c "$until_thawed"
+fails 124 "$mnt: .*broken by an administrator" run "$mnt" -- "$freezefd" thaw --force "$mnt"
+fails 124 "$mnt: .*broken by its timeout" hold --timeout 300ms "$mnt"
+# The command waits for the freeze that waits for the command: the deadline ends it.
+fails 124 "$mnt: .*broken by its timeout" run --timeout 300ms "$mnt" -- sh -c "echo >'$mnt/file'"
+
+# ---- Frozen by others too
+
+fsfreeze --freeze "$mnt"
+timeout -s KILL 60 "$freezefd" run "$mnt" -- true 2>"$err" && problem='' || problem="fails: $(<"$err")"
+is_state "$mnt" frozen || problem+="the freeze of another was thawed"
+"$freezefd" thaw "$mnt" 2>"$err" || problem+="thaw fails: $(<"$err")"
+result "run on what fsfreeze has frozen, thaw afterwards" "$problem"
+
+# start_hold OPTION... TARGET: in the background; waits until it says what it says. In $holder.
+start_hold() {
+	rm -f "$work/held"
+	"$freezefd" hold "$@" >"$work/held" 2>"$err" <&"$never" &
+	holder=$!
+	await test -s "$work/held"
+}
+
+# end_hold SIGNAL: its exit status in $got.
+end_hold() {
+	kill "-$1" "$holder"
+	wait "$holder" 2>/dev/null
+	got=$?
+}
+
+start_hold "$mnt"
+first=$holder
+start_hold "$mnt"
+end_hold KILL
+is_state "$mnt" frozen && problem='' || problem="thawed while one still holds it"
+timeout -s KILL 60 "$freezefd" thaw "$mnt" 2>"$err" && problem+="thaw succeeds"
+problem+=$(says "$mnt: still held frozen by .*process $first")
+fsfreeze --unfreeze "$mnt" 2>/dev/null && problem+="fsfreeze --unfreeze succeeds"
+holder=$first
+end_hold TERM
+((got == 0)) || problem+="exit status $got: $(<"$err")"
+result "two hold it; one is killed, a stranger thaws: frozen until the other ends" "$problem"
+
+# ---- Unmounted in the middle
+
+works run "$mnt" -- umount "$mnt"
+mount "$device" "$mnt"
+works run "$device" -- umount --lazy "$mnt"
+AWAIT=10 await mount "$device" "$mnt" 2>/dev/null
+
+start_hold "$mnt"
+umount "$mnt"
+is_state "$device" frozen && problem='' || problem="not frozen after umount"
+end_hold TERM
+((got == 0)) || problem+="exit status $got: $(<"$err")"
+problem+=$("$freezefd" status "$device" 2>/dev/null)
+mount "$device" "$mnt" || problem+="cannot be mounted again"
+result "unmounted while held; the thaw frees the device" "$problem"
+
+# Whatever comes first: a clear answer, and nothing frozen.
+problem=
+for ((i = 0; i < 30; i++)); do
+	timeout -s KILL 60 "$freezefd" run "$device" -- true 2>"$err" &
+	pid=$!
+	umount "$mnt"
+	wait "$pid"
+	got=$?
+	((got == 0 || got == 125)) || problem+="exit status $got: $(<"$err")"$'\n'
+	((got == 0)) || problem+=$(says "$device: ")
+	mount "$device" "$mnt" || { problem+="cannot be mounted again"; break; }
+	nothing_frozen || break
+done
+result "run on a device, 30 times, against umount" "$problem"
+
+# ---- Full
+
+dd if=/dev/zero of="$mnt/all" bs=1M status=none 2>/dev/null
+works run "$mnt" -- true
+rm "$mnt/all"
+
+mkdir -p /run/freezefd
+mount -t tmpfs -o size=4k,nr_inodes=1 faults /run/freezefd
+fails 1 '/run/freezefd/.*: ' hold --detach "$mnt"
+umount /run/freezefd
+
+if truncate -s 32M "$work/image" && mkfs.ext4 -qF "$work/image" && mkdir -p "$work/inner" &&
+	loop=$(losetup --find --show "$work/image") && mount "$loop" "$work/inner"; then
+	works run "$work/inner" -- losetup --detach "$loop"
+	works run "$work/inner" -- umount --lazy "$work/inner"
+	gone() { ! "$freezefd" status "$loop" 2>/dev/null; }
+	AWAIT=10 await gone && problem='' || problem=$("$freezefd" status "$loop" 2>&1)
+	result "a loop device that was detached and unmounted in the middle is free" "$problem"
+else
+	skip "a loop device that is detached in the middle" "no loop device can be had here"
+fi
+
+# ---- The device goes away
+
+if have_dm; then
+	dm_create || exit 1
+	umount "$mnt"
+	fresh_fs "$dm" || exit 1
+	start_hold "$mnt"
+	# What the kernel does to the table when a device in use is removed.
+	dm_stall
+	dm_table error | dmsetup load faults
+	dm_resume
+	end_hold TERM
+	problem=
+	((got == 0 || got == 1 || got == 124)) || problem="exit status $got: $(<"$err")"
+	((got == 0)) || problem+=$(says "$mnt: ")
+	result "a device that fails while held" "$problem"
+	fails 125 "$mnt: " run "$mnt" -- true
+	umount "$mnt"
+	dm_remove
+	umount_if_mounted
+	fresh_fs "$device"
+
+	dm_create
+	make_fs ext4 "$dm"
+	mkdir -p "$work/dm"
+	mount "$dm" "$work/dm"
+	start_hold "$dm"
+	umount "$work/dm"
+	dmsetup remove --force faults 2>/dev/null && problem="dmsetup removes a device in use" || problem=
+	end_hold TERM
+	((got == 0 || got == 1)) || problem+="exit status $got: $(<"$err")"
+	free() { dm_remove 2>/dev/null || ! dmsetup info faults >/dev/null 2>&1; }
+	AWAIT=20 await free || problem+="the device stays busy: $("$freezefd" status "$dm" 2>&1)"
+	result "unmounted while held, then dmsetup remove --force" "$problem"
+else
+	skip "a device that fails while held" "no device-mapper here"
+fi

@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# shellcheck shell=bash
+# What the shell tests share: results, waiting, filesystems. Sourced.
+
+top=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+freezefd=${FREEZEFD:-$top/build/tools/freezefd}
+export LD_LIBRARY_PATH=$top/build/lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
+export LC_ALL=C.UTF-8
+
+passed=0 failed=0 skipped=0
+
+ok() {
+	passed=$((passed + 1))
+	printf 'ok %d - %s\n' $((passed + failed + skipped)) "$1"
+}
+
+# not_ok WHAT [REASON]: the reason may have several lines.
+not_ok() {
+	failed=$((failed + 1))
+	printf 'not ok %d - %s\n' $((passed + failed + skipped)) "$1"
+	[[ -z ${2:-} ]] || printf '%s\n' "$2" | sed 's/^/#   /'
+}
+
+skip() {
+	skipped=$((skipped + 1))
+	printf 'ok %d - %s # SKIP %s\n' $((passed + failed + skipped)) "$1" "$2"
+}
+
+# The closing line; false when something failed.
+summary() {
+	printf '%d passed, %d failed, %d skipped\n' "$passed" "$failed" "$skipped"
+	((failed == 0))
+}
+
+# await COMMAND...: until it succeeds. The limit is only there so that a failure ends.
+await() {
+	local end=$((SECONDS + ${AWAIT:-30}))
+	until "$@"; do
+		((SECONDS < end)) || return 1
+		sleep 0.02
+	done
+}
+
+state_of() {
+	"$freezefd" status --noheadings --output STATE "$1"
+}
+
+is_state() {
+	[[ $(state_of "$1" 2>/dev/null) = "$2" ]]
+}
+
+# Does the process sleep where no signal reaches it?
+blocked() {
+	grep -qs '^State:[[:space:]]*D' "/proc/$1/status"
+}
+
+# disks COUNT DIR: the disks of the VM, or loop devices over files in DIR, in the array $disks.
+disks() {
+	local i
+	read -ra disks <<<"${VM_DISKS:-}"
+	for ((i = ${#disks[@]}; i < $1; i++)); do
+		truncate -s 320M "$2/disk-$i"
+		disks[i]=$(losetup --find --show "$2/disk-$i")
+		loops+=("${disks[i]}")
+	done
+}
+loops=()
+
+detach_disks() {
+	((${#loops[@]} == 0)) || losetup --detach "${loops[@]}"
+}
+
+make_fs() {
+	case $1 in
+	ext4) mkfs.ext4 -qF "$2" ;;
+	xfs) mkfs.xfs -qf "$2" ;;
+	btrfs) mkfs.btrfs -qf "$2" ;;
+	f2fs) mkfs.f2fs -qf "$2" ;;
+	esac
+}

@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef BENCH_H
+#define BENCH_H
+
+#include <stdint.h>
+
+#define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
+
+/* What one way of doing a thing took, a figure for each round. */
+struct samples {
+	const char *what;
+	double *ns;
+};
+
+/* What is asked of a figure; zero where nothing is. */
+struct goal {
+	double ratio; /* to the base, at most */
+	double ns;    /* less than */
+};
+
+void die(const char *format, ...) __attribute__((noreturn, format(printf, 1, 2)));
+uint64_t now_ns(void);
+unsigned int parse_rounds(const char *arg);
+void samples_init(struct samples *samples, const char *what, unsigned int rounds);
+
+/* Open a directory that may be frozen: never one of the root filesystem. */
+int open_target(const char *path);
+const char *filesystem_name(int fd);
+
+/* Wait until nothing remembers the last thaw, so that every freeze pays in full. */
+void settle(void);
+
+/*
+ * Print one record: fields separated by tabs, in the order that ./run reads them
+ * in. Without a base there is no ratio.
+ */
+void report(const char *measure, const char *target, const struct samples *samples,
+	    const struct samples *base, unsigned int rounds, struct goal goal);
+
+#endif /* BENCH_H */

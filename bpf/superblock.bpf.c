@@ -152,9 +152,10 @@ struct task_struct {
 
 #pragma clang attribute pop
 
+/* Nobody takes away the answer to a process that was killed when it had asked: the least recent ones make room. */
 struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 1024);
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 4096);
 	__type(key, __u64);
 	__type(value, struct sb_record);
 } answers SEC(".maps");

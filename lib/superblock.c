@@ -45,7 +45,7 @@ bool sb_peer_closed(struct sb_reader reader, int socket)
 	return run(reader, args) == SB_PEER_CLOSED;
 }
 
-static int read_record(struct sb_reader reader, uint64_t *args, struct sb_record *record)
+static int try_read_record(struct sb_reader reader, uint64_t *args, struct sb_record *record)
 {
 	union bpf_attr attr = {0};
 	int ret;
@@ -60,6 +60,8 @@ static int read_record(struct sb_reader reader, uint64_t *args, struct sb_record
 		return -ENODEV;
 	case SB_BADF:
 		return -EBADF;
+	case SB_FULL:
+		return -EAGAIN;
 	default:
 		return ret == -EPERM ? -EPERM : -ENOSYS;
 	}
@@ -68,10 +70,20 @@ static int read_record(struct sb_reader reader, uint64_t *args, struct sb_record
 	attr.value = (uintptr_t)record;
 	ret = bpf(BPF_MAP_LOOKUP_ELEM, &attr);
 	if (ret)
-		return -ENOSYS;
+		return ret == -ENOENT ? -EAGAIN : -ENOSYS;
 	attr.value = 0;
 	bpf(BPF_MAP_DELETE_ELEM, &attr);
 	return 0;
+}
+
+static int read_record(struct sb_reader reader, uint64_t *args, struct sb_record *record)
+{
+	int ret = -EAGAIN;
+
+	/* Very many others at once may leave no room in the map, or push the answer out. */
+	for (int i = 0; i < 100 && ret == -EAGAIN; i++)
+		ret = try_read_record(reader, args, record);
+	return ret == -EAGAIN ? -ENOSYS : ret;
 }
 
 int sb_read_id(struct sb_reader reader, uint64_t id, struct sb_record *record)

@@ -33,13 +33,22 @@ struct common {
 	 * FIFREEZE until after FITHAW; -1 at other times.
 	 */
 	_Atomic int root;
+	/* Grows, several times a second, as long as there is such a root and the guardian lives. */
+	_Atomic unsigned int beats;
 };
+
+/*
+ * main.c: every one, of this thread. The C library has two that it never blocks,
+ * and unblocks when it makes a thread; they kill like others.
+ */
+void block_signals(void);
 
 /* holds.c: the guardian. Returns when nobody has a freeze descriptor any more. */
 void serve(struct fs *fs, struct common *common);
 
 /* work.c: what may block is done by a thread, one thing at a time. */
-enum work { WORK_FREEZE, WORK_THAW, WORK_FORCE };
+/* LEAVE: what others have thawed; what they may have frozen since is theirs. */
+enum work { WORK_FREEZE, WORK_THAW, WORK_LEAVE, WORK_FORCE };
 
 /* Returns an eventfd that is readable when what was begun is done, or a negative errno value. */
 int work_start(const struct fs *fs, struct common *common);

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* The guardian's loop: who holds, until when, and when to freeze and to thaw. */
 #include <errno.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/inotify.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/timerfd.h>
 #include <time.h>
 #include <unistd.h>
@@ -16,7 +18,7 @@
 #define MAX_CONNECTIONS 64
 /* The one who has just closed its descriptor may be about to make the next one. */
 #define LINGER_MS 50
-/* So often is looked, while something is held, for what nobody tells. */
+/* So often is looked, while something is held, for what nobody tells, and the watcher shown a sign of life. */
 #define CHECK_MS 50
 
 enum kind { LISTENER, INOTIFY, TIMER, WORKER, WATCHER, CONNECTION, HOLD };
@@ -53,6 +55,7 @@ static struct source *connections, *holds;
 static unsigned int nr_connections;
 static struct waiter *waiters;
 static bool frozen, busy, gone, force_wanted;
+static bool lost; /* frozen, as far as we did it, but a stranger has thawed it */
 static enum work doing;
 static uint64_t begun_ns, last_news;
 
@@ -223,11 +226,12 @@ static void look_for_strangers(void)
 {
 	struct sb_record now;
 
-	if (!frozen || busy)
+	if (!frozen || busy || lost)
 		return;
 	if (!sb_read_id(fs->reader, fs->record.id, &now) && now.frozen == SB_FREEZE_COMPLETE &&
 	    now.user_holds)
 		return;
+	lost = true;
 	revoke_all();
 }
 
@@ -311,6 +315,8 @@ static void advance(void)
 	if (force_wanted) {
 		force_wanted = false;
 		start_work(WORK_FORCE);
+	} else if (lost) {
+		start_work(WORK_LEAVE);
 	} else if (frozen && !is_wanted()) {
 		start_work(WORK_THAW);
 	} else if (frozen) {
@@ -327,7 +333,7 @@ static void work_done(void)
 {
 	int ret = work_result();
 
-	busy = false;
+	busy = lost = false;
 	switch (doing) {
 	case WORK_FREEZE:
 		frozen = !ret;
@@ -336,6 +342,7 @@ static void work_done(void)
 			freeze_failed(ret);
 		break;
 	case WORK_THAW:
+	case WORK_LEAVE:
 		frozen = false;
 		answer_waiters(false, ret);
 		break;
@@ -477,9 +484,9 @@ static void ask_open(const struct guardian_request *request, int pair, int socke
 {
 	struct hold *hold;
 
-	if (gone || request->id != fs->record.id) {
+	if (gone) {
 		close(pair);
-		answer(socket, gone ? -EAGAIN : -ESTALE);
+		answer(socket, -EAGAIN);
 		return;
 	}
 	hold = calloc(1, sizeof(*hold));
@@ -619,6 +626,17 @@ static void on_connection(struct source *connection)
 		close(fd);
 }
 
+/* The oldest one: anybody may connect, and who does must not keep others away by asking nothing. */
+static void drop_connection(void)
+{
+	struct source *oldest = connections;
+
+	while (oldest->next)
+		oldest = oldest->next;
+	drop(oldest);
+	nr_connections--;
+}
+
 static void on_listener(void)
 {
 	int fd = accept4(fs->listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
@@ -626,7 +644,9 @@ static void on_listener(void)
 
 	if (fd < 0)
 		return;
-	connection = nr_connections < MAX_CONNECTIONS ? calloc(1, sizeof(*connection)) : NULL;
+	if (nr_connections == MAX_CONNECTIONS)
+		drop_connection();
+	connection = calloc(1, sizeof(*connection));
 	if (connection) {
 		connection->kind = CONNECTION;
 		connection->fd = fd;
@@ -670,15 +690,32 @@ static void handle(struct source *source)
 	}
 }
 
+/* A connection that asks for nothing is no reason to stay. */
 static bool is_idle(void)
 {
-	return !holds && !connections && !busy && !frozen && !waiters;
+	return !holds && !busy && !frozen && !waiters;
+}
+
+/* What nobody tells, and what the watcher is to know. */
+static void check_now_and_then(uint64_t *last_ns)
+{
+	const uint64_t now = now_ns();
+
+	common->beats++;
+	if (now - *last_ns < CHECK_MS * 1000000ULL)
+		return;
+	*last_ns = now;
+	look_for_strangers();
+	look_for_dead();
+	/* It may have been stopped. */
+	syscall(SYS_pidfd_send_signal, fs->watcher, SIGCONT, NULL, 0);
 }
 
 void serve(struct fs *the_fs, struct common *the_common)
 {
 	struct source listener = {LISTENER}, inotify = {INOTIFY}, timers = {TIMER},
 		      worker = {WORKER}, watcher = {WATCHER};
+	uint64_t checked_ns = 0;
 	bool alone = false;
 
 	fs = the_fs;
@@ -702,17 +739,14 @@ void serve(struct fs *the_fs, struct common *the_common)
 		if (idle && (alone || fs->listener < 0))
 			return;
 		n = epoll_wait(epoll, events, sizeof(events) / sizeof(events[0]),
-			       idle	? LINGER_MS
-			       : frozen ? CHECK_MS
-					: -1);
+			       idle		? LINGER_MS
+			       : frozen || busy ? CHECK_MS
+						: -1);
 		if (idle && n == 0)
 			return;
 		/* First: what is gone is gone for every request of this round. */
 		read_inotify();
-		if (n == 0) {
-			look_for_strangers();
-			look_for_dead();
-		}
+		check_now_and_then(&checked_ns);
 		for (int i = 0; i < n; i++) {
 			struct source *source = events[i].data.ptr;
 

@@ -26,6 +26,16 @@
 
 #include "guardian.h"
 
+/* The guardian is given up after so many seconds without a sign of life. */
+#define SILENCE_S 5
+
+void block_signals(void)
+{
+	const uint64_t all = ~0ULL;
+
+	syscall(SYS_rt_sigprocmask, SIG_SETMASK, &all, NULL, sizeof(all));
+}
+
 static void write_file(const char *path, const char *text)
 {
 	int fd = open(path, O_WRONLY | O_CLOEXEC);
@@ -53,6 +63,8 @@ static void stand_apart(void)
 	write_file("/proc/self/oom_score_adj", "-1000");
 	/* Others wait for the thaw: no queue behind those who compute. */
 	setpriority(PRIO_PROCESS, 0, -20);
+	/* Nor may to find memory mean to write, or to drop inodes of what is frozen. */
+	prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0);
 	if (!getrlimit(RLIMIT_NOFILE, &files)) {
 		files.rlim_cur = files.rlim_max;
 		setrlimit(RLIMIT_NOFILE, &files);
@@ -163,24 +175,36 @@ static int prepare(struct fs *fs, const int fds[GUARDIAN_FDS])
 	return ret;
 }
 
-/* The parent of the guardian: that is how it hears when somebody stops it. */
+/*
+ * The parent of the guardian: that is how it hears when somebody stops it. One
+ * that shows no life while it holds is given up: whoever may connect may send it
+ * a file that was deleted on what is frozen, in whose release it waits for the
+ * thaw that is its own to do.
+ */
 static void watch_over(pid_t guardian, struct common *common)
 {
+	const struct timespec second = {.tv_sec = 1};
+	unsigned int beats = 0, silent = 0;
 	sigset_t child;
 	int status, root;
 
 	sigemptyset(&child);
 	sigaddset(&child, SIGCHLD);
 	for (;;) {
-		siginfo_t info;
-
 		if (waitpid(guardian, &status, WUNTRACED | WNOHANG) == guardian) {
 			if (!WIFSTOPPED(status))
 				break;
 			kill(guardian, SIGCONT);
 			continue;
 		}
-		sigwaitinfo(&child, &info);
+		if (sigtimedwait(&child, NULL, &second) >= 0)
+			continue;
+		silent = common->root >= 0 && common->beats == beats ? silent + 1 : 0;
+		beats = common->beats;
+		if (silent == SILENCE_S) {
+			kill(guardian, SIGKILL);
+			break;
+		}
 	}
 	root = common->root;
 	if (root >= 0)
@@ -194,11 +218,9 @@ int main(void)
 	struct guardian_reply reply = {0};
 	struct common *common;
 	struct fs fs = {0};
-	sigset_t all;
 	pid_t pid;
 
-	sigfillset(&all);
-	sigprocmask(SIG_SETMASK, &all, NULL);
+	block_signals();
 	ret = settle(fds);
 	if (ret)
 		return 1;

@@ -36,19 +36,22 @@ static int freeze(void)
 	return root;
 }
 
-/* Drops the mount as well: the filesystem may go away now. */
-static int thaw(void)
+/* Drops the mount: the filesystem may go away now. */
+static int leave(void)
 {
-	struct sb_record before;
-	int root = common->root, ret = 0;
+	int root = common->root;
 
-	/* A stranger has thawed it: what another one may freeze now is not ours. */
-	if (!sb_read_id(fs->reader, fs->record.id, &before) && before.user_holds &&
-	    ioctl(root, FITHAW, 0))
-		/* Before Linux 7.3 EINVAL says as well that others still hold it. */
-		ret = errno == EINVAL ? 0 : -errno;
 	common->root = -1;
 	close(root);
+	return 0;
+}
+
+static int thaw(void)
+{
+	/* Before Linux 7.3 EINVAL says as well that others still hold it. */
+	int ret = ioctl(common->root, FITHAW, 0) && errno != EINVAL ? -errno : 0;
+
+	leave();
 	return ret;
 }
 
@@ -66,14 +69,30 @@ static int force(void)
 	return ret;
 }
 
+static int do_work(void)
+{
+	switch (work) {
+	case WORK_FREEZE:
+		return freeze();
+	case WORK_THAW:
+		return thaw();
+	case WORK_LEAVE:
+		return leave();
+	case WORK_FORCE:
+		return force();
+	}
+	return -EINVAL;
+}
+
 static void *run(void *arg)
 {
 	const uint64_t one = 1;
 
+	block_signals();
 	for (;;) {
 		while (sem_wait(&begin))
 			;
-		result = work == WORK_FREEZE ? freeze() : work == WORK_THAW ? thaw() : force();
+		result = do_work();
 		if (write(done, &one, sizeof(one)) != sizeof(one))
 			_exit(1); /* the watcher does the rest */
 	}
@@ -95,6 +114,7 @@ int work_start(const struct fs *the_fs, struct common *the_common)
 	pthread_attr_init(&attr);
 	pthread_attr_setstacksize(&attr, STACK_SIZE);
 	ret = pthread_create(&thread, &attr, run, NULL);
+	block_signals();
 	return ret ? -ret : done;
 }
 

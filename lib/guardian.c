@@ -7,6 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/random.h>
@@ -215,9 +216,13 @@ static int ask_fs(const struct sb_record *record, const struct guardian_request 
 		  bool proof, struct guardian_reply *reply)
 {
 	int socket = connect_guardian(record), ret;
+	const struct timeval limit = {.tv_sec = 1};
 
 	if (socket < 0)
 		return socket;
+	/* To ask is not to wait, whatever keeps a guardian from answering. */
+	if (request->op == GUARDIAN_STATUS)
+		setsockopt(socket, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
 	ret = send_request(socket, request, fd, proof);
 	if (!ret)
 		ret = receive_reply(socket, reply);
@@ -291,7 +296,8 @@ static int check_target(int target, struct sb_record *record, struct sb_reader *
 
 	if (ret)
 		return ret;
-	if (!(record->flags & SB_MAY_FREEZE))
+	/* Of others' guardians nobody would take a word, see connect_guardian(). */
+	if (!(record->flags & SB_MAY_FREEZE) || geteuid() != 0)
 		return -EPERM;
 	return record->flags & SB_CAN_FREEZE ? 0 : -EOPNOTSUPP;
 }
@@ -307,8 +313,8 @@ static int guardian_open(int target, uint32_t flags, uint64_t timeout_ns)
 {
 	struct guardian_request request = {
 		.op = GUARDIAN_OPEN, .flags = flags, .timeout_ns = timeout_ns};
+	struct sb_record record, now;
 	struct guardian_reply reply;
-	struct sb_record record;
 	struct sb_reader reader;
 	int pair[2], ret;
 
@@ -319,14 +325,20 @@ static int guardian_open(int target, uint32_t flags, uint64_t timeout_ns)
 		ret = make_pair(pair);
 		if (ret)
 			return ret;
-		request.id = record.id;
 		ret = ask_fs(&record, &request, pair[1], true, &reply);
 		close(pair[1]);
 		if (!ret)
 			ret = reply.error;
-		if (!ret)
+		/*
+		 * Whose guardian that was the number of the device has told, which
+		 * may have come to mean another filesystem since; not if this one
+		 * is there still.
+		 */
+		if (!ret && !sb_read(reader, target, &now) && now.id == record.id)
 			return pair[0];
 		close(pair[0]);
+		if (!ret)
+			continue;
 		if (ret == -ECONNREFUSED)
 			ret = start_guardian(target, reader);
 		if (ret == -EAGAIN)
@@ -335,6 +347,54 @@ static int guardian_open(int target, uint32_t flags, uint64_t timeout_ns)
 			return ret;
 	}
 	return -EBUSY;
+}
+
+/* As mountinfo has it: what would end the field is written \\ooo. */
+static void unescape(char *path)
+{
+	char *to = path;
+
+	for (; *path; to++) {
+		if (path[0] == '\\' && strspn(path + 1, "01234567") >= 3) {
+			*to = (path[1] - '0') << 6 | (path[2] - '0') << 3 | (path[3] - '0');
+			path += 4;
+		} else {
+			*to = *path++;
+		}
+	}
+	*to = 0;
+}
+
+/* Where the caller sees it mounted; -EBUSY when nowhere. */
+static int open_mounted(struct sb_reader reader, const struct sb_record *record)
+{
+	FILE *mounts = fopen("/proc/self/mountinfo", "re");
+	unsigned int maj, min;
+	struct sb_record now;
+	char *line = NULL;
+	size_t size = 0;
+	int found = -1;
+
+	while (mounts && found < 0 && getline(&line, &size, mounts) > 0) {
+		char *path = NULL;
+
+		if (sscanf(line, "%*d %*d %u:%u %*s %ms", &maj, &min, &path) != 3)
+			continue;
+		if (maj == sb_major(record) && min == sb_minor(record)) {
+			unescape(path);
+			found = open(path, O_RDONLY | O_NONBLOCK | O_NOATIME | O_CLOEXEC);
+		}
+		free(path);
+		/* Something else may be mounted over it. */
+		if (found >= 0 && (sb_read(reader, found, &now) || now.id != record->id)) {
+			close(found);
+			found = -1;
+		}
+	}
+	free(line);
+	if (mounts)
+		fclose(mounts);
+	return found < 0 ? -EBUSY : found;
 }
 
 /* Nobody of ours holds it: whatever is there FIFREEZE has made, or the block layer. */
@@ -357,6 +417,9 @@ static int thaw_strangers(int target, const struct sb_record *record, struct sb_
 	else
 		snprintf(path, sizeof(path), "/proc/self/fd/%d", target);
 	root = sb_open_root(reader, path, record);
+	/* Kernels before 6.8 mount nothing from a device that the block layer has frozen. */
+	if (root == -EBUSY)
+		root = open_mounted(reader, record);
 	if (root < 0)
 		return root;
 	ret = sb_thaw_all(reader, root, record->id);

@@ -48,7 +48,6 @@ struct guardian_request {
 	uint32_t op;
 	uint32_t flags;
 	uint64_t timeout_ns;
-	uint64_t id; /* the superblock that GUARDIAN_OPEN means */
 };
 
 struct guardian_reply {

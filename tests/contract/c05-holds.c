@@ -136,17 +136,6 @@ TEST(C5, "FIFREEZE outlives the hold that it began in")
 	check_writable(dir);
 }
 
-/* Freezes what is frozen already: where the kernel counts no holds that is refused. */
-static void suspend_within_hold(int fs)
-{
-	const char *engine = freezefd_engine(fs);
-	int failed = try_sh("dmsetup suspend " DM);
-
-	if (failed && engine && !strcmp(engine, "guardian"))
-		skip("this kernel does not suspend what user space has frozen");
-	check_eq(failed, 0);
-}
-
 TEST(C5, "device-mapper suspends and resumes within a hold")
 {
 	const char *device = dm_over(scratch(0)), *path;
@@ -164,7 +153,7 @@ TEST(C5, "device-mapper suspends and resumes within a hold")
 	check_counts(fs, 0, 0);
 
 	fd = hold(fs);
-	suspend_within_hold(fs);
+	dm_suspend_within_hold(fs);
 	check_counts(fs, 1, 1);
 	sh("dmsetup resume " DM);
 	check_counts(fs, 1, 0);
@@ -185,7 +174,7 @@ TEST(C5, "a hold that ends while device-mapper is suspended leaves it frozen")
 	fs = open_dir(path);
 
 	fd = hold(fs);
-	suspend_within_hold(fs);
+	dm_suspend_within_hold(fs);
 	close(fd);
 	wait_until(status_of(fs).fd_holds == 0);
 	check_counts(fs, 0, 1);
@@ -208,6 +197,7 @@ TEST(C5, "freeze-on-suspend comes and goes within a hold")
 {
 	int fd;
 
+	need_machine();
 	if (access("/sys/power/freeze_filesystems", W_OK) || access("/sys/power/pm_test", W_OK))
 		skip("the kernel has no freeze_filesystems or no pm_test");
 	sh("echo 1 >/sys/power/freeze_filesystems && echo freezer >/sys/power/pm_test");

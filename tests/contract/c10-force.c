@@ -130,7 +130,55 @@ TEST(C10, "force thaw of an unmounted FIFREEZE frees the device")
 	wait_until(try_open_excl(scratch(0)) == 0);
 }
 
+static void force_suspended(int fs, int bdev)
+{
+	const char *engine = freezefd_engine(fs);
+	const bool guardian = engine && !strcmp(engine, "guardian");
+	unsigned int in_row = 0;
+	pid_t forcer;
+
+	check_eq(status_of(fs).user_holds, 1);
+	/* To thaw may be to write, which has to wait for the device. */
+	IN_CHILD(forcer)
+		check_eq(freezefd_thaw_force(bdev), 0);
+	/* Where the kernel does not count holds it is frozen until that has been written. */
+	wait_until(status_of(fs).user_holds == 0 ||
+		   (guardian && seen_asleep(forcer, 'D', &in_row)));
+	sh("dmsetup resume " DM);
+	reap(forcer);
+	check_state(fs, THAWED);
+	check_eq(status_of(fs).user_holds, 0);
+	check_writable(fs);
+}
+
 TEST(C10, "force thaw drops the block layer's hold, and device-mapper can go on")
+{
+	const char *device = dm_over(scratch(0)), *path, *engine;
+	int fs, bdev;
+
+	make_fs(device);
+	path = mount_fs(device, "dm", 0, NULL);
+	fs = open_dir(path);
+	bdev = open_dev(device);
+	sh("dmsetup suspend " DM);
+	force_suspended(fs, bdev);
+
+	/* Whatever counts the block layer's freezes still counts right. */
+	sh("dmsetup suspend " DM);
+	engine = freezefd_engine(fs);
+	if (status_of(fs).state == FREEZE_STATE_THAWED && engine && !strcmp(engine, "guardian")) {
+		dm_let_go();
+		skip("all but this: the kernel's block layer keeps a count that FITHAW does not know");
+	}
+	check_state(fs, FROZEN);
+	force_suspended(fs, bdev);
+	sh("dmsetup suspend " DM);
+	check_state(fs, FROZEN);
+	sh("dmsetup resume " DM);
+	check_state(fs, THAWED);
+}
+
+TEST(C10, "force thaw drops the block layer's hold and that of a descriptor")
 {
 	const char *device = dm_over(scratch(0)), *path;
 	int fs, bdev, fd;
@@ -140,25 +188,9 @@ TEST(C10, "force thaw drops the block layer's hold, and device-mapper can go on"
 	fs = open_dir(path);
 	bdev = open_dev(device);
 	fd = hold(fs);
-
-	for (int i = 0; i < 2; i++) {
-		pid_t forcer;
-
-		sh("dmsetup suspend " DM);
-		check_eq(status_of(fs).user_holds, 1);
-		/* To thaw may be to write, which has to wait for the device. */
-		IN_CHILD(forcer)
-			check_eq(freezefd_thaw_force(bdev), 0);
-		wait_until(status_of(fs).user_holds == 0);
-		sh("dmsetup resume " DM);
-		reap(forcer);
-		check_state(fs, THAWED);
-		check_eq(status_of(fs).user_holds, 0);
-		check_writable(fs);
-	}
+	dm_suspend_within_hold(fs);
+	force_suspended(fs, bdev);
 	check_eq(freezefd_thaw(fd), -ECANCELED);
-
-	/* Whatever counts the block layer's freezes still counts right. */
 	sh("dmsetup suspend " DM);
 	check_state(fs, FROZEN);
 	sh("dmsetup resume " DM);

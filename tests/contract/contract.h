@@ -136,6 +136,9 @@ void reap(pid_t pid);
 /* The letter that /proc/PID/stat has for the state of a process. */
 char process_state(pid_t pid);
 
+/* Has a child, that must not end, been in this state so often in a row that it stays? *in_row begins as 0. */
+bool seen_asleep(pid_t pid, char how, unsigned int *in_row);
+
 /* Waits until a child sleeps where no signal reaches it. */
 void wait_blocked(pid_t pid);
 
@@ -161,6 +164,9 @@ const char *fstype(void);
 
 void need_program(const char *name);
 
+/* For what all of the machine feels: skips the test where FREEZEFD_TEST_SHARED says that others use it. */
+void need_machine(void);
+
 /* Runs a shell command; sh() fails the test if it fails. */
 int try_sh(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 void sh(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
@@ -184,5 +190,8 @@ const char *dm_over(const char *device);
 /* All I/O of it waits, and so does whoever waits for the I/O, until it is let go. */
 void dm_stall(void);
 void dm_let_go(void);
+
+/* dmsetup suspend of what a freeze descriptor holds: where the kernel counts no holds that is refused. */
+void dm_suspend_within_hold(int fs);
 
 #endif /* CONTRACT_H */

@@ -123,7 +123,7 @@ char process_state(pid_t pid)
 }
 
 /* A short wait for I/O is D too: only a lasting one counts. */
-static bool seen_asleep(pid_t pid, char how, unsigned int *in_row)
+bool seen_asleep(pid_t pid, char how, unsigned int *in_row)
 {
 	char state = process_state(pid);
 
@@ -234,6 +234,14 @@ const char *fstype(void)
 	if (!type || !*type)
 		skip("FREEZEFD_TEST_FSTYPE is not set");
 	return type;
+}
+
+void need_machine(void)
+{
+	const char *shared_with = getenv("FREEZEFD_TEST_SHARED");
+
+	if (shared_with && *shared_with)
+		skip("all of the machine would feel it, and others use that");
 }
 
 static int vsh(const char *fmt, va_list args)
@@ -353,6 +361,16 @@ const char *dm_over(const char *device)
 void dm_stall(void)
 {
 	sh("dmsetup suspend --noflush --nolockfs " DM);
+}
+
+void dm_suspend_within_hold(int fs)
+{
+	const char *engine = freezefd_engine(fs);
+	int failed = try_sh("dmsetup suspend " DM);
+
+	if (failed && engine && !strcmp(engine, "guardian"))
+		skip("this kernel does not suspend what user space has frozen");
+	check_eq(failed, 0);
 }
 
 void dm_let_go(void)

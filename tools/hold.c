@@ -21,7 +21,7 @@ static const char usage[] =
 	"TARGET is a file or directory on the filesystem, its block device, or UUID=...\n"
 	"\n"
 	"  -t, --timeout TIME   thaw after TIME (30s, 500ms, 5m), and fail\n"
-	"  -d, --detach         hold in the background; print a name for 'freezefd release'\n"
+	"  -d, --detach         hold in the background; print a name for 'freezefd release'\n" ENGINE_HELP
 	"  -J, --json           print JSON\n"
 	"  -h, --help           this help\n"
 	"\n"
@@ -293,6 +293,7 @@ int cmd_hold(int argc, char **argv)
 	static const struct option options[] = {
 		{"timeout", required_argument, NULL, 't'},
 		{"detach", no_argument, NULL, 'd'},
+		ENGINE_LONG_OPTION,
 		{"json", no_argument, NULL, 'J'},
 		{"help", no_argument, NULL, 'h'},
 		{0},
@@ -302,7 +303,7 @@ int cmd_hold(int argc, char **argv)
 	struct holds holds;
 	int opt, status;
 
-	while ((opt = getopt_long(argc, argv, "t:dJh", options, NULL)) != -1) {
+	while ((opt = getopt_long(argc, argv, ENGINE_OPTION "t:dJh", options, NULL)) != -1) {
 		switch (opt) {
 		case 't':
 			if (!timeout_option("hold", optarg, &timeout_ns))
@@ -310,6 +311,10 @@ int cmd_hold(int argc, char **argv)
 			break;
 		case 'd':
 			detaching = true;
+			break;
+		case 'e':
+			if (!engine_option("hold", optarg))
+				return EXIT_USAGE;
 			break;
 		case 'J':
 			json = true;

@@ -117,8 +117,18 @@ static uint64_t now(void)
 	return (uint64_t)ts.tv_sec * 1000000000 + (uint64_t)ts.tv_nsec;
 }
 
+/* Is it a FIFREEZE in force that keeps us from freezing? Such a one has no holder to be named. */
+static bool frozen_by_others(const struct target *target, int err)
+{
+	struct freezefd_status status;
+
+	return err == -EBUSY && !freezefd_status(target->fd, &status) &&
+	       status.state == FREEZE_STATE_FROZEN && status.user_holds;
+}
+
 bool holds_freeze(struct holds *holds)
 {
+	bool by_others;
 	size_t failed;
 	int ret = 0;
 
@@ -142,8 +152,13 @@ bool holds_freeze(struct holds *holds)
 		return true;
 	}
 	failed = holds->frozen;
+	by_others = ret && frozen_by_others(&holds->target[failed], ret);
 	holds_thaw(holds);
-	if (ret)
+	if (by_others)
+		complain(
+			holds->target[failed].name,
+			"frozen by FIFREEZE (fsfreeze, a guest agent) or device-mapper, which share with nobody; wait, or use 'freezefd thaw'");
+	else if (ret)
 		complain_errno(holds->target[failed].name, ret);
 	return false;
 }

@@ -18,7 +18,7 @@ static const char usage[] =
 	"The command must not write to what is frozen: it would wait for itself.\n"
 	"\n"
 	"  -t, --timeout TIME   thaw after TIME (30s, 500ms, 5m), and fail\n"
-	"  -v, --verbose        tell how long it was frozen\n"
+	"  -v, --verbose        tell how long it was frozen\n" ENGINE_HELP
 	"  -h, --help           this help\n"
 	"\n"
 	"Exit status: the command's, 128+N if signal N ended it; 124 broken freeze;\n"
@@ -98,6 +98,7 @@ int cmd_run(int argc, char **argv)
 	static const struct option options[] = {
 		{"timeout", required_argument, NULL, 't'},
 		{"verbose", no_argument, NULL, 'v'},
+		ENGINE_LONG_OPTION,
 		{"help", no_argument, NULL, 'h'},
 		{0},
 	};
@@ -109,7 +110,7 @@ int cmd_run(int argc, char **argv)
 	/* getopt would mix up the targets and the command. */
 	while (split < argc && strcmp(argv[split], "--") != 0)
 		split++;
-	while ((opt = getopt_long(split, argv, "t:vh", options, NULL)) != -1) {
+	while ((opt = getopt_long(split, argv, ENGINE_OPTION "t:vh", options, NULL)) != -1) {
 		switch (opt) {
 		case 't':
 			if (!timeout_option("run", optarg, &timeout_ns))
@@ -117,6 +118,10 @@ int cmd_run(int argc, char **argv)
 			break;
 		case 'v':
 			verbose = true;
+			break;
+		case 'e':
+			if (!engine_option("run", optarg))
+				return EXIT_USAGE;
 			break;
 		case 'h':
 			fputs(usage, stdout);
@@ -133,6 +138,7 @@ int cmd_run(int argc, char **argv)
 	catch_signals();
 	if (!holds_open(&holds, argv + optind, split - optind, timeout_ns))
 		return EXIT_CANNOT_FREEZE;
+	engine_restore();
 	status = run(&holds, argv + split + 1, verbose);
 	holds_free(&holds);
 	return status;

@@ -26,7 +26,7 @@ static const struct column columns[] = {
 	[USER] = {"USER", "holds of FIFREEZE and device-mapper", .number = true},
 	[KERNEL] = {"KERNEL", "holds of the kernel itself", .number = true},
 	[HOLDERS] = {"HOLDERS", "processes with a freeze descriptor that holds it"},
-	[ENGINE] = {"ENGINE", "who answers", .hidden = true},
+	[ENGINE] = {"ENGINE", "who answers"},
 };
 
 static const char usage[] =
@@ -36,7 +36,7 @@ static const char usage[] =
 	"\n"
 	"TARGET is a file or directory on the filesystem, its block device, or UUID=...\n"
 	"\n"
-	"  -q, --quiet          print nothing, see exit status\n" TABLE_HELP
+	"  -q, --quiet          print nothing, see exit status\n" ENGINE_HELP TABLE_HELP
 	"  -h, --help           this help\n"
 	"\n"
 	"Exit status: 0; 1 a target could not be asked; 2 wrong usage. With --quiet: 0 all\n"
@@ -267,6 +267,7 @@ int cmd_status(int argc, char **argv)
 	static const struct option long_options[] = {
 		TABLE_LONG_OPTIONS,
 		{"quiet", no_argument, NULL, 'q'},
+		ENGINE_LONG_OPTION,
 		{"help", no_argument, NULL, 'h'},
 		{0},
 	};
@@ -275,15 +276,18 @@ int cmd_status(int argc, char **argv)
 	bool be_quiet = false;
 	int opt;
 
-	while ((opt = getopt_long(argc, argv, TABLE_OPTIONS "qh", long_options, NULL)) != -1) {
+	while ((opt = getopt_long(argc, argv, TABLE_OPTIONS ENGINE_OPTION "qh", long_options,
+				  NULL)) != -1) {
 		if (opt == 'h') {
 			fputs(usage, stdout);
 			table_columns_help(columns, COLUMNS);
 			return EXIT_SUCCESS;
 		}
+		if (opt == 'e' && !engine_option("status", optarg))
+			return EXIT_USAGE;
 		if (opt == 'q')
 			be_quiet = true;
-		else if (!table_option(opt, optarg, &options))
+		else if (opt != 'e' && !table_option(opt, optarg, &options))
 			return wrong_option("status");
 	}
 	if (be_quiet && optind == argc)

@@ -19,7 +19,7 @@ static const char usage[] =
 	"TARGET is a file or directory on the filesystem, its block device, or UUID=...\n"
 	"A filesystem that was unmounted while frozen is named by its device.\n"
 	"\n"
-	"  -f, --force          drop every hold but the kernel's own\n"
+	"  -f, --force          drop every hold but the kernel's own\n" ENGINE_HELP
 	"  -h, --help           this help\n"
 	"\n"
 	"Exit status: 0 thawed; 1 not frozen, still frozen, or not possible; 2 wrong usage.\n";
@@ -135,6 +135,7 @@ int cmd_thaw(int argc, char **argv)
 {
 	static const struct option options[] = {
 		{"force", no_argument, NULL, 'f'},
+		ENGINE_LONG_OPTION,
 		{"help", no_argument, NULL, 'h'},
 		{0},
 	};
@@ -142,10 +143,14 @@ int cmd_thaw(int argc, char **argv)
 	struct target target;
 	bool force = false;
 
-	while ((opt = getopt_long(argc, argv, "fh", options, NULL)) != -1) {
+	while ((opt = getopt_long(argc, argv, ENGINE_OPTION "fh", options, NULL)) != -1) {
 		switch (opt) {
 		case 'f':
 			force = true;
+			break;
+		case 'e':
+			if (!engine_option("thaw", optarg))
+				return EXIT_USAGE;
 			break;
 		case 'h':
 			fputs(usage, stdout);

@@ -62,6 +62,20 @@ char *text(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 char *copy(const char *text);
 void *array(void *old, size_t count, size_t size);
 
+/* engine.c: the engine that was asked for by an option */
+
+#define ENGINE_OPTION "e:"
+#define ENGINE_LONG_OPTION                             \
+	{                                              \
+		"engine", required_argument, NULL, 'e' \
+	}
+#define ENGINE_HELP "  -e, --engine NAME    native or guardian, not the best that works\n"
+
+/* From here on, all calls of the library use it. Complains about one that there is not, returns false. */
+bool engine_option(const char *verb, const char *name);
+/* What the caller's environment says again, for a command that is run. */
+void engine_restore(void);
+
 /* mounts.c: which superblock is it? */
 
 struct mount {

@@ -178,8 +178,21 @@ TEST(C5, "a hold that ends while device-mapper is suspended leaves it frozen")
 	close(fd);
 	wait_until(status_of(fs).fd_holds == 0);
 	check_counts(fs, 0, 1);
+	sh("dmsetup resume " DM);
+	check_counts(fs, 0, 0);
+	check_writable(fs);
+}
 
-	/* And one that begins and ends there. */
+TEST(C5, "a hold begins and ends while device-mapper is suspended, and one outlives that")
+{
+	const char *device = dm_over(scratch(0)), *path;
+	int fs, fd;
+
+	make_fs(device);
+	path = mount_fs(device, "dm", 0, NULL);
+	fs = open_dir(path);
+
+	sh("dmsetup suspend " DM);
 	fd = hold(fs);
 	check_counts(fs, 1, 1);
 	check_eq(freezefd_thaw(fd), 0);

@@ -38,6 +38,8 @@ static const struct {
 	{"guardian", "C5", "FIFREEZE and FITHAW nest", ONE_FIFREEZE},
 	{"guardian", "C5", "a hold nests within", ONE_FIFREEZE},
 	{"guardian", "C5", "FIFREEZE outlives", ONE_FIFREEZE},
+	{"guardian", "C5", "a hold begins and ends while device-mapper",
+	 "FIFREEZE does not begin within another freeze"},
 	{"guardian", "C8", "a waiter in poll",
 	 "a socket reports a broken hold as EPOLLIN, a message that stays until the thaw"},
 	{"guardian", "C10", "force thaw drops every hold", ONE_FIFREEZE},

@@ -3,8 +3,9 @@
 # What the shell tests share: results, waiting, filesystems. Sourced.
 
 top=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-freezefd=${FREEZEFD:-$top/build/tools/freezefd}
-export LD_LIBRARY_PATH=$top/build/lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
+build=${FREEZEFD_BUILD:-$top/build}
+freezefd=${FREEZEFD:-$build/tools/freezefd}
+export LD_LIBRARY_PATH=$build/lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
 export LC_ALL=C.UTF-8
 
 passed=0 failed=0 skipped=0
@@ -68,6 +69,50 @@ loops=()
 
 detach_disks() {
 	((${#loops[@]} == 0)) || losetup --detach "${loops[@]}"
+}
+
+# reap PID SECONDS DIRECTORY DEVICE...: when the session has ended, or must end now, nothing of it may stay.
+reap() {
+	local pid=$1 end=$((SECONDS + $2)) work=$3 device
+	shift 3
+	# Whatever fails, the rest is to be done.
+	set +e
+	trap '' HUP INT TERM
+	while kill -0 "$pid" 2>/dev/null; do
+		((SECONDS < end)) || kill -KILL -- "-$pid"
+		sleep 0.2
+	done
+	for device; do
+		timeout 20 "$freezefd" thaw --force "$device"
+		umount -A -l "$device"
+		losetup --detach "$device"
+	done
+	rm -rf --one-file-system "$work"
+} >/dev/null 2>&1
+
+# on_loop_devices COUNT SECONDS ENGINE COMMAND...: as vm/run does it with disks, but here. For so long at the
+# most; whatever is left frozen is thawed by a process that does nothing else. Exits with the command's status.
+on_loop_devices() {
+	local count=$1 seconds=$2 engine=$3 work devices=() i reaper status=0 runner
+	shift 3
+	(($(id -u) == 0)) || { echo "not root"; exit 77; }
+	losetup --find >/dev/null 2>&1 || { echo "no loop devices here"; exit 77; }
+	[[ $engine != guardian ]] || "$build/guardian/freezefd-load-bpf" </dev/null 2>&1 || exit 77
+	work=$(mktemp -d)
+	for ((i = 0; i < count; i++)); do
+		truncate -s 400M "$work/$i"
+		devices+=("$(losetup --find --show "$work/$i")")
+	done
+	export FREEZEFD_BUILD=$build FREEZEFD_TEST_SHARED=1 VM_DISKS=${devices[*]} TMPDIR=$work
+	setsid "$@" &
+	runner=$!
+	# shellcheck disable=SC2064
+	trap "kill -KILL -- -$runner" HUP INT TERM
+	reap $runner "$seconds" "$work" "${devices[@]}" &
+	reaper=$!
+	wait $runner || status=$?
+	wait $reaper
+	exit $status
 }
 
 make_fs() {

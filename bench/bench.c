@@ -139,17 +139,22 @@ static void report_ratio(const struct samples *samples, const struct samples *ba
 	free(ratio.ns);
 }
 
-void report(const char *measure, const char *target, const struct samples *samples,
-	    const struct samples *base, unsigned int rounds, struct goal goal)
+void print_spread(const struct samples *samples, unsigned int rounds)
 {
 	double *order = sorted(samples->ns, rounds);
 
-	printf("bench\t%s\t%s\t%s\t%u\t%.0f\t%.0f\t%.0f", measure, target, samples->what, rounds,
-	       median(order, rounds), order[0], order[rounds - 1]);
+	printf("\t%.0f\t%.0f\t%.0f", median(order, rounds), order[0], order[rounds - 1]);
+	free(order);
+}
+
+void report(const char *measure, const char *target, const struct samples *samples,
+	    const struct samples *base, unsigned int rounds, struct goal goal)
+{
+	printf("bench\t%s\t%s\t%s\t%u", measure, target, samples->what, rounds);
+	print_spread(samples, rounds);
 	if (base)
 		report_ratio(samples, base, rounds);
 	else
 		printf("\t-\t-\t-\t-");
 	printf("\t%g\t%g\n", goal.ratio, goal.ns);
-	free(order);
 }

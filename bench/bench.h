@@ -30,6 +30,9 @@ const char *filesystem_name(int fd);
 /* Wait until nothing remembers the last thaw, so that every freeze pays in full. */
 void settle(void);
 
+/* Print median, lowest and highest in nanoseconds, each with a tab before it. */
+void print_spread(const struct samples *samples, unsigned int rounds);
+
 /*
  * Print one record: fields separated by tabs, in the order that ./run reads them
  * in. Without a base there is no ratio.

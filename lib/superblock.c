@@ -149,11 +149,12 @@ static int read_btrfs(struct sb_reader reader, int fd, const char *name, struct 
 int sb_read(struct sb_reader reader, int fd, struct sb_record *record)
 {
 	char name[SB_NAME_LEN];
-	struct stat st;
+	struct stat st = {0};
 	int ret;
 
-	if (fstat(fd, &st))
-		return -errno;
+	/* Of a filesystem that has shut down not even this works. */
+	if (fstat(fd, &st) && errno == EBADF)
+		return -EBADF;
 	if (!S_ISBLK(st.st_mode))
 		return read_named(reader, fd, "", record);
 	if (!device_name(st.st_rdev, name, sizeof(name)))

@@ -4,18 +4,6 @@
 
 #include "contract.h"
 
-static void fill(int dirfd)
-{
-	static char block[1 << 16];
-	int fd = openat(dirfd, "dirty", O_CREAT | O_RDWR | O_CLOEXEC, 0600);
-
-	check(fd >= 0);
-	memset(block, 0x5a, sizeof(block));
-	for (int i = 0; i < 64; i++)
-		check(write(fd, block, sizeof(block)) == sizeof(block));
-	close(fd);
-}
-
 static unsigned long long ios(void)
 {
 	unsigned long long reads, writes;
@@ -47,13 +35,9 @@ TEST(C1, "status answers while the device keeps a freeze waiting")
 	fd = no_hold(fs);
 	check_state(fd, THAWED);
 
-	fill(fs);
-	dm_stall();
-	IN_CHILD(freezer)
-		check_eq(freezefd_freeze(fd), 0);
+	make_dirty(fs);
+	freezer = start_stalled_freeze(fs, fd);
 	/* Each of these would never return if it waited for the freeze. */
-	wait_state(fs, FREEZING);
-	wait_in_freeze(freezer);
 	check_state(fs, FREEZING);
 	check_state(bdev, FREEZING);
 	check_state(fd, FREEZING);
@@ -80,7 +64,7 @@ TEST(C1, "status answers while an umount holds s_umount")
 	path = mount_fs(device, "slow", 0, NULL);
 	bdev = open_dev(device);
 	fs = open_dir(path);
-	fill(fs);
+	make_dirty(fs);
 	fd = no_hold(fs);
 	close(fs);
 
@@ -107,7 +91,7 @@ TEST(C1, "status answers while a sync holds s_umount")
 	fs = open_dir(path);
 	bdev = open_dev(device);
 	fd = no_hold(fs);
-	fill(fs);
+	make_dirty(fs);
 
 	dm_stall();
 	IN_CHILD(syncer)

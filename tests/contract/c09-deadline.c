@@ -220,7 +220,7 @@ TEST(C9, "the deadline counts from when the filesystem is frozen, not from the c
 	make_fs(device);
 	path = mount_fs(device, "slow", 0, NULL);
 	fs = open_dir(path);
-	sh("dd if=/dev/zero of=%s/dirty bs=64k count=16 status=none", path);
+	make_dirty(fs);
 
 	dm_stall();
 	IN_CHILD(freezer) {

@@ -119,7 +119,7 @@ TEST(C15, "killed while the device keeps its freeze waiting, the process leaves 
 	path = mount_fs(device, "slow", 0, NULL);
 	fs = open_dir(path);
 	for (int i = 0; i < 3; i++) {
-		sh("dd if=/dev/zero of=%s/dirty bs=64k count=16 status=none", path);
+		make_dirty(fs);
 		dm_stall();
 		IN_CHILD(victim)
 			hold(fs);
@@ -145,12 +145,8 @@ TEST(C15, "killed while another one's freeze keeps its own waiting, the process 
 	path = mount_fs(device, "slow", 0, NULL);
 	fs = open_dir(path);
 	fd = no_hold(fs);
-	sh("dd if=/dev/zero of=%s/dirty bs=64k count=16 status=none", path);
-	dm_stall();
-	IN_CHILD(first)
-		check_eq(freezefd_freeze(fd), 0);
-	wait_state(fs, FREEZING);
-	wait_in_freeze(first);
+	make_dirty(fs);
+	first = start_stalled_freeze(fs, fd);
 	shared[0] = 0;
 	IN_CHILD(second) {
 		shared[0] = 1;

@@ -179,12 +179,8 @@ TEST(C16, "fdinfo answers while the device keeps a freeze waiting")
 	path = mount_fs(device, "slow", 0, NULL);
 	fs = open_dir(path);
 	fd = no_hold(fs);
-	sh("dd if=/dev/zero of=%s/dirty bs=64k count=16 status=none", path);
-	dm_stall();
-	IN_CHILD(freezer)
-		check_eq(freezefd_freeze(fd), 0);
-	wait_state(fs, FREEZING);
-	wait_in_freeze(freezer);
+	make_dirty(fs);
+	freezer = start_stalled_freeze(fs, fd);
 	check_text(fs_line(getpid(), fd).state, "freezing");
 	check_hold_is(fd, "none");
 	dm_let_go();

@@ -191,6 +191,11 @@ const char *dm_over(const char *device);
 void dm_stall(void);
 void dm_let_go(void);
 
+/* Data that a freeze has to write out. */
+void make_dirty(int dirfd);
+/* Stalls the device: a child's freeze of fs through fd waits for it, and has begun. */
+pid_t start_stalled_freeze(int fs, int fd);
+
 /* dmsetup suspend of what a freeze descriptor holds: where the kernel counts no holds that is refused. */
 void dm_suspend_within_hold(int fs);
 

@@ -377,3 +377,27 @@ void dm_let_go(void)
 {
 	sh("dmsetup resume " DM);
 }
+
+void make_dirty(int dirfd)
+{
+	static char block[1 << 16];
+	int fd = openat(dirfd, "dirty", O_CREAT | O_RDWR | O_CLOEXEC, 0600);
+
+	check(fd >= 0);
+	memset(block, 0x5a, sizeof(block));
+	for (int i = 0; i < 64; i++)
+		check(write(fd, block, sizeof(block)) == sizeof(block));
+	close(fd);
+}
+
+pid_t start_stalled_freeze(int fs, int fd)
+{
+	pid_t freezer;
+
+	dm_stall();
+	IN_CHILD(freezer)
+		check_eq(freezefd_freeze(fd), 0);
+	wait_state(fs, FREEZING);
+	wait_in_freeze(freezer);
+	return freezer;
+}

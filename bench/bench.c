@@ -100,6 +100,11 @@ static int compare(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
+void sort(double *values, size_t n)
+{
+	qsort(values, n, sizeof(*values), compare);
+}
+
 static double *sorted(const double *values, unsigned int n)
 {
 	double *copy = malloc(n * sizeof(*copy));
@@ -107,7 +112,7 @@ static double *sorted(const double *values, unsigned int n)
 	if (!copy)
 		die("out of memory");
 	memcpy(copy, values, n * sizeof(*copy));
-	qsort(copy, n, sizeof(*copy), compare);
+	sort(copy, n);
 	return copy;
 }
 

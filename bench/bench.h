@@ -2,6 +2,7 @@
 #ifndef BENCH_H
 #define BENCH_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 #define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
@@ -29,6 +30,8 @@ const char *filesystem_name(int fd);
 
 /* Wait until nothing remembers the last thaw, so that every freeze pays in full. */
 void settle(void);
+
+void sort(double *values, size_t n);
 
 /* Print median, lowest and highest in nanoseconds, each with a tab before it. */
 void print_spread(const struct samples *samples, unsigned int rounds);

@@ -293,13 +293,6 @@ static void add_stall(double ns)
 	stalls[nr_stalls++] = ns;
 }
 
-static int compare(const void *a, const void *b)
-{
-	double x = *(const double *)a, y = *(const double *)b;
-
-	return (x > y) - (x < y);
-}
-
 static double longest_stall(const struct times *times)
 {
 	double longest = 0;
@@ -391,7 +384,7 @@ static void measure(unsigned int way, unsigned int rounds, unsigned int dirty_mi
 	}
 	if (timeline)
 		return;
-	qsort(stalls, nr_stalls, sizeof(*stalls), compare);
+	sort(stalls, nr_stalls);
 	printf("stall\t%s\t%u\t%u\t%s", getenv("BENCH_FS"), dirty_mib, rounds, ways[way].name);
 	print_spread(&longest, rounds);
 	print_spread(&call, rounds);

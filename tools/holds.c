@@ -117,6 +117,28 @@ static uint64_t now(void)
 	return (uint64_t)ts.tv_sec * 1000000000 + (uint64_t)ts.tv_nsec;
 }
 
+/* A round that took no longer leaves little for the next. */
+#define SYNC_SHORT 1000000 /* ns */
+
+/*
+ * What is on the disk already is not written while others wait for it. A round leaves
+ * what writers have made meanwhile, and is worth another only if it took less than half
+ * the time of the one before: writers that are as fast as the disk cannot hold us off.
+ */
+static void sync_ahead(const struct holds *holds)
+{
+	uint64_t took = UINT64_MAX, before, start;
+
+	do {
+		before = took;
+		start = now();
+		for (size_t i = 0; i < holds->count && !caught_signal; i++)
+			if (!holds->target[i].device)
+				syncfs(holds->target[i].fd);
+		took = now() - start;
+	} while (!caught_signal && took > SYNC_SHORT && took < before / 2);
+}
+
 /* Is it a FIFREEZE in force that keeps us from freezing? Such a one has no holder to be named. */
 static bool frozen_by_others(const struct target *target, int err)
 {
@@ -132,11 +154,7 @@ bool holds_freeze(struct holds *holds)
 	size_t failed;
 	int ret = 0;
 
-	/* What is on the disk already is not written while others wait for it. */
-	for (size_t i = 0; i < holds->count && !caught_signal; i++)
-		if (!holds->target[i].device)
-			syncfs(holds->target[i].fd);
-
+	sync_ahead(holds);
 	holds->begun_ns = now();
 	while (holds->frozen < holds->count && !caught_signal && !ret) {
 		ret = freezefd_freeze(holds->poll[holds->frozen].fd);

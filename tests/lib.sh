@@ -93,18 +93,21 @@ reap() {
 # on_loop_devices COUNT SECONDS ENGINE COMMAND...: as vm/run does it with disks, but here. For so long at the
 # most; whatever is left frozen is thawed by a process that does nothing else. Exits with the command's status.
 on_loop_devices() {
-	local count=$1 seconds=$2 engine=$3 work devices=() i reaper status=0 runner
+	local count=$1 seconds=$2 engine=$3 work devices=() i reaper status=0 runner one
 	shift 3
 	(($(id -u) == 0)) || { echo "not root"; exit 77; }
 	losetup --find >/dev/null 2>&1 || { echo "no loop devices here"; exit 77; }
 	[[ $engine != guardian ]] || "$build/guardian/freezefd-load-bpf" </dev/null 2>&1 || exit 77
+	# One at a time: their device-mapper devices have the same names.
+	exec {one}<"${BASH_SOURCE[0]}"
+	flock "$one"
 	work=$(mktemp -d)
 	for ((i = 0; i < count; i++)); do
 		truncate -s 400M "$work/$i"
 		devices+=("$(losetup --find --show "$work/$i")")
 	done
 	export FREEZEFD_BUILD=$build FREEZEFD_TEST_SHARED=1 VM_DISKS=${devices[*]} TMPDIR=$work
-	setsid "$@" &
+	setsid "$@" {one}<&- &
 	runner=$!
 	# shellcheck disable=SC2064
 	trap "kill -KILL -- -$runner" HUP INT TERM

@@ -273,10 +273,11 @@ static const struct {
 	void (*freeze)(struct times *times);
 } ways[] = {
 	{"FIFREEZE", by_ioctl},
-	{"syncfs", by_syncfs},
 	{"fsfreeze", by_fsfreeze},
 	{"xfs_freeze", by_xfs_freeze},
 	{"freezefd", by_freezefd},
+	/* To compare. */
+	{"syncfs", by_syncfs},
 };
 
 /* --- what came out --- */

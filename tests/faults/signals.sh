@@ -182,15 +182,15 @@ fi
 
 for signal in "${signals[@]}"; do
 	problem=
-	for ((i = 0; i < 20; i++)); do
+	for i in 0 2 5 8 11 14 17 19; do
 		start run "$mnt" -- true
 		# shellcheck disable=SC2034
 		for ((n = 0; n < i * i * 20; n++)); do :; done
 		kill "-$signal" "$pid" 2>/dev/null
 		ended 0 "$(killed_by "$signal")"
-		nothing_frozen || problem+="left frozen after attempt $i"
+		nothing_frozen || problem+="left frozen after $i "
 	done
-	result "SIG$signal to run, 20 times at some moment" "$problem"
+	result "SIG$signal to run, 8 times at some moment" "$problem"
 done
 
 exec 2>&"$stderr" {stderr}>&-

@@ -49,6 +49,7 @@ static double first_status(void)
 {
 	struct freezefd_status status;
 	uint64_t start;
+	int how;
 
 	if (start_child() == 0) {
 		start = now_ns();
@@ -56,7 +57,8 @@ static double first_status(void)
 		shared->ns = now_ns() - start;
 		_exit(0);
 	}
-	wait(NULL);
+	if (wait(&how) < 0 || how)
+		die("no first status");
 	return shared->ns;
 }
 

@@ -191,7 +191,7 @@ const char *dm_over(const char *device);
 void dm_stall(void);
 void dm_let_go(void);
 
-/* Data that a freeze has to write out. */
+/* Something that a freeze has to write out, each time. */
 void make_dirty(int dirfd);
 /* Stalls the device: a child's freeze of fs through fd waits for it, and has begun. */
 pid_t start_stalled_freeze(int fs, int fd);

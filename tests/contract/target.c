@@ -388,8 +388,10 @@ void dm_let_go(void)
  */
 void make_dirty(int dirfd)
 {
-	int fd = openat(dirfd, "dirty", O_CREAT | O_RDWR | O_CLOEXEC, 0600);
+	int fd;
 
+	check(!unlinkat(dirfd, "dirty", 0) || errno == ENOENT);
+	fd = openat(dirfd, "dirty", O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC, 0600);
 	check(fd >= 0);
 	close(fd);
 }

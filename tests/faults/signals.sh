@@ -182,13 +182,13 @@ fi
 
 for signal in "${signals[@]}"; do
 	problem=
-	for i in 0 2 5 8 11 14 17 19; do
+	for delay in 0 80 500 1280 2420 3920 5780 7220; do
 		start run "$mnt" -- true
 		# shellcheck disable=SC2034
-		for ((n = 0; n < i * i * 20; n++)); do :; done
+		for ((n = 0; n < delay; n++)); do :; done
 		kill "-$signal" "$pid" 2>/dev/null
 		ended 0 "$(killed_by "$signal")"
-		nothing_frozen || problem+="left frozen after $i "
+		nothing_frozen || problem+="left frozen after a delay of $delay "
 	done
 	result "SIG$signal to run, 8 times at some moment" "$problem"
 done

@@ -104,6 +104,31 @@ TEST(C1, "status answers while a sync holds s_umount")
 	reap(syncer);
 }
 
+TEST(C1, "status answers while a remount holds s_umount against everybody")
+{
+	const char *device = dm_over(scratch(0)), *path;
+	int fs, bdev, fd;
+	pid_t remounter;
+
+	make_fs(device);
+	path = mount_fs(device, "slow", 0, NULL);
+	fs = open_dir(path);
+	bdev = open_dev(device);
+	fd = no_hold(fs);
+	make_dirty(fs);
+
+	/* To become read-only it writes back. */
+	dm_stall();
+	IN_CHILD(remounter)
+		check(!mount(NULL, path, NULL, MS_REMOUNT | MS_RDONLY, NULL));
+	wait_blocked(remounter);
+	check_state(fs, THAWED);
+	check_state(bdev, THAWED);
+	check_state(fd, THAWED);
+	dm_let_go();
+	reap(remounter);
+}
+
 TEST(C1, "status of a frozen filesystem answers while writers wait")
 {
 	int fd = hold(dir);

@@ -76,10 +76,15 @@ struct super_block {
 	unsigned long s_flags;
 	struct dentry *s_root;
 	struct block_device *s_bdev;
+	void *s_fs_info;
 	struct hlist_node s_instances;
 	struct sb_writers s_writers;
 	char s_id[SB_NAME_LEN];
 	struct user_namespace *s_user_ns;
+};
+
+struct xfs_mount {
+	struct super_block *m_super;
 };
 
 struct inode {
@@ -196,7 +201,8 @@ static __always_inline int is_named(struct super_block *sb, const __u64 *name)
  * The holder of a block device is the superblock itself (most filesystems from
  * 6.5 on) or the type of the filesystem: all of them before that, since then
  * those that spread over several devices. Of a type's superblocks it is the one
- * that has the device, or is named after it.
+ * that has the device, or is named after it. Before 6.6 XFS holds the devices of
+ * its log and its realtime files by its own struct.
  */
 static __always_inline struct super_block *super_on(struct block_device *bdev, const __u64 *name)
 {
@@ -208,6 +214,12 @@ static __always_inline struct super_block *super_on(struct block_device *bdev, c
 		return NULL;
 	if (is_super(holder))
 		return holder;
+	if (bpf_core_field_exists(struct xfs_mount, m_super)) {
+		struct super_block *sb = BPF_CORE_READ((struct xfs_mount *)holder, m_super);
+
+		if (is_super(sb) && BPF_CORE_READ(sb, s_fs_info) == holder)
+			return sb;
+	}
 	node = BPF_CORE_READ(type, fs_supers.first);
 	for (int i = 0; i < MAX_SUPERS && node; i++) {
 		struct super_block *sb =

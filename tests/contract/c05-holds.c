@@ -138,13 +138,8 @@ TEST(C5, "FIFREEZE outlives the hold that it began in")
 
 TEST(C5, "device-mapper suspends and resumes within a hold")
 {
-	const char *device = dm_over(scratch(0)), *path;
+	int fs = dm_freezable_fs(dm_over(scratch(0))), fd;
 	pid_t writer;
-	int fs, fd;
-
-	make_fs(device);
-	path = mount_fs(device, "dm", 0, NULL);
-	fs = open_dir(path);
 
 	/* What it does without us. */
 	sh("dmsetup suspend " DM);
@@ -166,14 +161,8 @@ TEST(C5, "device-mapper suspends and resumes within a hold")
 
 TEST(C5, "a hold that ends while device-mapper is suspended leaves it frozen")
 {
-	const char *device = dm_over(scratch(0)), *path;
-	int fs, fd;
+	int fs = dm_freezable_fs(dm_over(scratch(0))), fd = hold(fs);
 
-	make_fs(device);
-	path = mount_fs(device, "dm", 0, NULL);
-	fs = open_dir(path);
-
-	fd = hold(fs);
 	dm_suspend_within_hold(fs);
 	close(fd);
 	/* Where a guardian drops it, the hold is still among those of user space for a moment. */
@@ -186,12 +175,7 @@ TEST(C5, "a hold that ends while device-mapper is suspended leaves it frozen")
 
 TEST(C5, "a hold begins and ends while device-mapper is suspended, and one outlives that")
 {
-	const char *device = dm_over(scratch(0)), *path;
-	int fs, fd;
-
-	make_fs(device);
-	path = mount_fs(device, "dm", 0, NULL);
-	fs = open_dir(path);
+	int fs = dm_freezable_fs(dm_over(scratch(0))), fd;
 
 	sh("dmsetup suspend " DM);
 	fd = hold(fs);

@@ -130,13 +130,6 @@ TEST(C10, "force thaw of an unmounted FIFREEZE frees the device")
 	wait_until(try_open_excl(scratch(0)) == 0);
 }
 
-static bool is_guardian(int fd)
-{
-	const char *engine = freezefd_engine(fd);
-
-	return engine && !strcmp(engine, "guardian");
-}
-
 static void force_suspended(int fs, int bdev)
 {
 	unsigned int in_row = 0;
@@ -171,13 +164,9 @@ static void check_suspend_freezes(int fs)
 
 TEST(C10, "force thaw drops the block layer's hold, and device-mapper can go on")
 {
-	const char *device = dm_over(scratch(0)), *path;
-	int fs, bdev;
+	const char *device = dm_over(scratch(0));
+	int fs = dm_freezable_fs(device), bdev = open_dev(device);
 
-	make_fs(device);
-	path = mount_fs(device, "dm", 0, NULL);
-	fs = open_dir(path);
-	bdev = open_dev(device);
 	for (int i = 0; i < 2; i++) {
 		sh("dmsetup suspend " DM);
 		force_suspended(fs, bdev);
@@ -187,14 +176,9 @@ TEST(C10, "force thaw drops the block layer's hold, and device-mapper can go on"
 
 TEST(C10, "force thaw drops the block layer's hold and that of a descriptor")
 {
-	const char *device = dm_over(scratch(0)), *path;
-	int fs, bdev, fd;
+	const char *device = dm_over(scratch(0));
+	int fs = dm_freezable_fs(device), bdev = open_dev(device), fd = hold(fs);
 
-	make_fs(device);
-	path = mount_fs(device, "dm", 0, NULL);
-	fs = open_dir(path);
-	bdev = open_dev(device);
-	fd = hold(fs);
 	dm_suspend_within_hold(fs);
 	force_suspended(fs, bdev);
 	check_eq(freezefd_thaw(fd), -ECANCELED);

@@ -142,6 +142,9 @@ bool seen_asleep(pid_t pid, char how, unsigned int *in_row);
 /* Waits until a child sleeps where no signal reaches it. */
 void wait_blocked(pid_t pid);
 
+/* Is fd, or a hold on what it is open on, kept by the guardian engine? */
+bool is_guardian(int fd);
+
 /* Waits until a child sleeps in its freeze, or until its guardian is in it. */
 void wait_in_freeze(pid_t pid);
 
@@ -195,6 +198,12 @@ void dm_let_go(void);
 void make_dirty(int dirfd);
 /* Stalls the device: a child's freeze of fs through fd waits for it, and has begun. */
 pid_t start_stalled_freeze(int fs, int fd);
+
+/*
+ * Directory of a new filesystem on the device that dm_over() made, which dmsetup suspend freezes: the block layer of older
+ * kernels finds no btrfs on a device.
+ */
+int dm_freezable_fs(const char *device);
 
 /* dmsetup suspend of what a freeze descriptor holds: where the kernel counts no holds that is refused. */
 void dm_suspend_within_hold(int fs);

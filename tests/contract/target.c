@@ -45,14 +45,20 @@ int no_hold(int target)
 	return open_hold(target, FREEZEFD_THAWED, 0);
 }
 
+bool is_guardian(int fd)
+{
+	const char *engine = freezefd_engine(fd);
+
+	return engine && !strcmp(engine, "guardian");
+}
+
 short events(int fd)
 {
 	struct pollfd pfd = {.fd = fd, .events = POLLIN | POLLOUT | POLLPRI};
-	const char *engine = freezefd_engine(fd);
 
 	check(poll(&pfd, 1, 0) >= 0);
 	/* The guardian's is a socket: what is broken can only be told by a message to read. */
-	if (engine && !strcmp(engine, "guardian")) {
+	if (is_guardian(fd)) {
 		const short told = pfd.revents & POLLHUP ? 0 : POLLERR;
 
 		return (pfd.revents & ~(POLLIN | POLLOUT)) | (pfd.revents & POLLIN ? told : 0);
@@ -142,10 +148,9 @@ void wait_blocked(pid_t pid)
 
 void wait_in_freeze(pid_t pid)
 {
-	const char *engine = freezefd_engine(dir);
 	unsigned int in_row = 0;
 
-	wait_until(seen_asleep(pid, engine && !strcmp(engine, "guardian") ? 'S' : 'D', &in_row));
+	wait_until(seen_asleep(pid, is_guardian(dir) ? 'S' : 'D', &in_row));
 }
 
 pid_t start_writer(int dirfd)
@@ -366,12 +371,28 @@ void dm_stall(void)
 	sh("dmsetup suspend --noflush --nolockfs " DM);
 }
 
+int dm_freezable_fs(const char *device)
+{
+	int fs;
+
+	make_fs(device);
+	fs = open_dir(mount_fs(device, "dm", 0, NULL));
+	sh("dmsetup suspend " DM);
+	if (is_guardian(fs) && status_of(fs).state == FREEZE_STATE_THAWED) {
+		dm_let_go();
+		skip("the block layer of this kernel finds no %s on a device", fstype());
+	}
+	check_state(fs, FROZEN);
+	dm_let_go();
+	check_state(fs, THAWED);
+	return fs;
+}
+
 void dm_suspend_within_hold(int fs)
 {
-	const char *engine = freezefd_engine(fs);
 	int failed = try_sh("dmsetup suspend " DM);
 
-	if (failed && engine && !strcmp(engine, "guardian"))
+	if (failed && is_guardian(fs))
 		skip("this kernel does not suspend what user space has frozen");
 	check_eq(failed, 0);
 }

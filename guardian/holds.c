@@ -225,11 +225,13 @@ static void revoke_all(void)
 static void look_for_strangers(void)
 {
 	struct sb_record now;
+	int ret;
 
 	if (!frozen || busy || lost)
 		return;
-	if (!sb_read_id(fs->reader, fs->record.id, &now) && now.frozen == SB_FREEZE_COMPLETE &&
-	    now.user_holds)
+	ret = sb_read_id(fs->reader, fs->record.id, &now);
+	/* What could not be read is looked at again; it tells nothing of the hold. */
+	if (ret ? ret != -ENODEV : now.frozen == SB_FREEZE_COMPLETE && now.user_holds)
 		return;
 	lost = true;
 	revoke_all();
@@ -414,7 +416,8 @@ static void tell_status(const struct hold *hold, int socket)
 	}
 	for_each_hold (each, next)
 		status->fd_holds += each->state == FREEZEFD_HOLD_HELD;
-	if (!gone && !sb_read_id(fs->reader, fs->record.id, &now)) {
+	reply.error = gone ? -ENODEV : sb_read_id(fs->reader, fs->record.id, &now);
+	if (!reply.error) {
 		status->state = now.frozen == SB_UNFROZEN	   ? FREEZE_STATE_THAWED
 				: now.frozen == SB_FREEZE_COMPLETE ? FREEZE_STATE_FROZEN
 								   : FREEZE_STATE_FREEZING;
@@ -424,6 +427,9 @@ static void tell_status(const struct hold *hold, int socket)
 			status->user_holds--;
 		if (status->state == FREEZE_STATE_FROZEN && status->fd_holds)
 			status->frozen_ns = now_ns() - begun_ns;
+	} else if (reply.error == -ENODEV) {
+		/* There is nothing that could be frozen. */
+		reply.error = 0;
 	}
 	answer_with(socket, &reply);
 }

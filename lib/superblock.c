@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <linux/bpf.h>
@@ -60,6 +61,7 @@ static int try_read_record(struct sb_reader reader, uint64_t *args, struct sb_re
 		return -ENODEV;
 	case SB_BADF:
 		return -EBADF;
+	case 0:
 	case SB_FULL:
 		return -EAGAIN;
 	default:
@@ -80,9 +82,15 @@ static int read_record(struct sb_reader reader, uint64_t *args, struct sb_record
 {
 	int ret = -EAGAIN;
 
-	/* Very many others at once may leave no room in the map, or push the answer out. */
-	for (int i = 0; i < 100 && ret == -EAGAIN; i++)
+	/*
+	 * Very many others at once may leave no room in the map, push the answer
+	 * out, or have its lock while they do not get a CPU. 100 ms at the most.
+	 */
+	for (int i = 0; i < 200 && ret == -EAGAIN; i++) {
+		if (i >= 100)
+			nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
 		ret = try_read_record(reader, args, record);
+	}
 	return ret == -EAGAIN ? -ENOSYS : ret;
 }
 
@@ -213,8 +221,9 @@ int sb_open_root(struct sb_reader reader, const char *bdev, const struct sb_reco
 	if (ret)
 		return ret;
 	root = mount_unseen(bdev, &now);
+	/* Whatever the error is called, it may be that the filesystem has gone away. */
 	if (root < 0)
-		return root;
+		return sb_read_id(reader, record->id, &now) == -ENODEV ? -ENODEV : root;
 	ret = sb_read(reader, root, &now);
 	if (!ret && now.id != record->id)
 		ret = -ENODEV;

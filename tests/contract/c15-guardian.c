@@ -365,7 +365,8 @@ TEST(C15, "the guardian has no more files open after thousands of requests than 
 		check_eq(freezefd_freeze(fd), 0);
 		close(other);
 	}
-	wait_until(open_files(guardian) == before);
+	/* Fewer: the socket of the last answer may have been counted before. */
+	wait_until(open_files(guardian) <= before);
 	close(fd);
 }
 

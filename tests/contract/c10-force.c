@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* C10: the administrator's override. */
-#include <sys/utsname.h>
-
 #include "contract.h"
 
 TEST(C10, "force thaw with nothing to thaw is EINVAL")
@@ -203,26 +201,15 @@ static int shrink_f2fs(int fs, const char *device)
 	return ioctl(fs, _IOW(0xf5, 16, uint64_t), &blocks) ? -errno : 0;
 }
 
-static bool kernel_counts_its_own(void)
-{
-	unsigned int major, minor;
-	struct utsname name;
-
-	check(!uname(&name));
-	check(sscanf(name.release, "%u.%u", &major, &minor) == 2);
-	return major > 6 || (major == 6 && minor >= 6);
-}
-
 TEST(C10, "force thaw leaves the kernel's own holds alone")
 {
 	const char *device, *path;
+	unsigned int in_row = 0;
 	int fs, bdev, fd;
 	pid_t resizer;
 
 	if (strcmp(fstype(), "f2fs"))
 		skip("only on f2fs can user space make the kernel hold for long");
-	if (!kernel_counts_its_own())
-		skip("a kernel before 6.6 does not tell its own holds from FIFREEZE");
 	device = dm_over(scratch(0));
 	make_fs(device);
 	path = mount_fs(device, "dm", 0, NULL);
@@ -233,7 +220,13 @@ TEST(C10, "force thaw leaves the kernel's own holds alone")
 	dm_stall();
 	IN_CHILD(resizer)
 		check_eq(shrink_f2fs(fs, scratch(0)), 0);
-	wait_until(status_of(fs).kernel_holds == 1);
+	wait_until(status_of(fs).kernel_holds == 1 ||
+		   (is_guardian(fs) && seen_asleep(resizer, 'D', &in_row)));
+	if (status_of(fs).kernel_holds == 0) {
+		dm_let_go();
+		reap(resizer);
+		skip("on this kernel f2fs writes first, or its freeze is not told from FIFREEZE");
+	}
 	check_state(fs, FROZEN);
 	check_eq(freezefd_thaw_force(fs), -EINVAL);
 	check_eq(freezefd_thaw_force(bdev), -EINVAL);

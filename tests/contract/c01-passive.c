@@ -80,11 +80,25 @@ TEST(C1, "status answers while an umount holds s_umount")
 	reap(umounter);
 }
 
-TEST(C1, "status answers while a sync holds s_umount")
+static int sync_fs(int fs, const char *path)
+{
+	(void)path;
+	return syncfs(fs);
+}
+
+/* To become read-only it writes back. */
+static int remount_readonly(int fs, const char *path)
+{
+	(void)fs;
+	return mount(NULL, path, NULL, MS_REMOUNT | MS_RDONLY, NULL);
+}
+
+/* While the call waits for the device, and holds s_umount. */
+static void check_answers_during(int (*call)(int fs, const char *path))
 {
 	const char *device = dm_over(scratch(0)), *path;
 	int fs, bdev, fd;
-	pid_t syncer;
+	pid_t caller;
 
 	make_fs(device);
 	path = mount_fs(device, "slow", 0, NULL);
@@ -94,39 +108,24 @@ TEST(C1, "status answers while a sync holds s_umount")
 	make_dirty(fs);
 
 	dm_stall();
-	IN_CHILD(syncer)
-		check(!syncfs(fs));
-	wait_blocked(syncer);
+	IN_CHILD(caller)
+		check(!call(fs, path));
+	wait_blocked(caller);
 	check_state(fs, THAWED);
 	check_state(bdev, THAWED);
 	check_state(fd, THAWED);
 	dm_let_go();
-	reap(syncer);
+	reap(caller);
+}
+
+TEST(C1, "status answers while a sync holds s_umount")
+{
+	check_answers_during(sync_fs);
 }
 
 TEST(C1, "status answers while a remount holds s_umount against everybody")
 {
-	const char *device = dm_over(scratch(0)), *path;
-	int fs, bdev, fd;
-	pid_t remounter;
-
-	make_fs(device);
-	path = mount_fs(device, "slow", 0, NULL);
-	fs = open_dir(path);
-	bdev = open_dev(device);
-	fd = no_hold(fs);
-	make_dirty(fs);
-
-	/* To become read-only it writes back. */
-	dm_stall();
-	IN_CHILD(remounter)
-		check(!mount(NULL, path, NULL, MS_REMOUNT | MS_RDONLY, NULL));
-	wait_blocked(remounter);
-	check_state(fs, THAWED);
-	check_state(bdev, THAWED);
-	check_state(fd, THAWED);
-	dm_let_go();
-	reap(remounter);
+	check_answers_during(remount_readonly);
 }
 
 TEST(C1, "status of a frozen filesystem answers while writers wait")

@@ -405,6 +405,7 @@ static void tell_status(const struct hold *hold, int socket)
 	struct freezefd_status *status = &reply.status;
 	struct sb_record now;
 	struct hold *each;
+	int ret;
 
 	if (hold) {
 		status->hold = hold->state;
@@ -416,8 +417,8 @@ static void tell_status(const struct hold *hold, int socket)
 	}
 	for_each_hold (each, next)
 		status->fd_holds += each->state == FREEZEFD_HOLD_HELD;
-	reply.error = gone ? -ENODEV : sb_read_id(fs->reader, fs->record.id, &now);
-	if (!reply.error) {
+	ret = gone ? -ENODEV : sb_read_id(fs->reader, fs->record.id, &now);
+	if (!ret) {
 		status->state = now.frozen == SB_UNFROZEN	   ? FREEZE_STATE_THAWED
 				: now.frozen == SB_FREEZE_COMPLETE ? FREEZE_STATE_FROZEN
 								   : FREEZE_STATE_FREEZING;
@@ -427,9 +428,9 @@ static void tell_status(const struct hold *hold, int socket)
 			status->user_holds--;
 		if (status->state == FREEZE_STATE_FROZEN && status->fd_holds)
 			status->frozen_ns = now_ns() - begun_ns;
-	} else if (reply.error == -ENODEV) {
-		/* There is nothing that could be frozen. */
-		reply.error = 0;
+	} else if (ret != -ENODEV) {
+		/* With ENODEV there is nothing that could be frozen. Else nobody knows. */
+		reply.error = ret;
 	}
 	answer_with(socket, &reply);
 }

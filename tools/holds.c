@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* Several filesystems, frozen as one. */
+#include <endian.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
@@ -62,6 +64,39 @@ static bool open_targets(struct holds *holds, char **names, int count)
 	return ok;
 }
 
+/* The superblock of ext4, from Documentation/filesystems/ext4/super.rst. */
+#define EXT4_FEATURE_COMPAT 0x45c /* from the beginning of the device; 32 bits */
+#define EXT4_FAST_COMMIT    0x400
+
+/*
+ * On kernels without freeze descriptors a freeze of it may never end, and what is synced
+ * after the thaw may be lost: see freezefd-guardian(7).
+ */
+static void warn_of_fast_commits(const struct target *target)
+{
+	const char *engine = freezefd_engine(target->fd);
+	uint32_t features = 0;
+	char *device;
+	int fd;
+
+	if (!engine || !strcmp(engine, "native") || !target->mounted ||
+	    strcmp(target->mount.fstype, "ext4"))
+		return;
+	device = device_path(target->mount.dev);
+	fd = device ? open(device, O_RDONLY | O_CLOEXEC) : -1;
+	if (fd >= 0 &&
+	    pread(fd, &features, sizeof(features), EXT4_FEATURE_COMPAT) == sizeof(features) &&
+	    (le32toh(features) & EXT4_FAST_COMMIT))
+		complain(
+			target->name,
+			"warning: this kernel may hang when it freezes fast commits, and lose what is "
+			"synced after it; unmount it and 'tune2fs -O ^fast_commit %s'",
+			device);
+	if (fd >= 0)
+		close(fd);
+	free(device);
+}
+
 bool holds_open(struct holds *holds, char **names, int count, uint64_t timeout_ns)
 {
 	struct freezefd_options options = {
@@ -87,10 +122,12 @@ bool holds_open(struct holds *holds, char **names, int count, uint64_t timeout_n
 
 		ok = fd >= 0;
 		/* An engine whose descriptors are sockets tells of a broken hold by a message. */
-		if (ok)
+		if (ok) {
 			holds->poll[i] = (struct pollfd){.fd = fd, .events = POLLIN};
-		else
+			warn_of_fast_commits(&holds->target[i]);
+		} else {
 			complain_errno(holds->target[i].name, fd);
+		}
 	}
 	if (!ok)
 		holds_free(holds);

@@ -74,13 +74,15 @@ static bool open_targets(struct holds *holds, char **names, int count)
  */
 static void warn_of_fast_commits(const struct target *target)
 {
-	const char *engine = freezefd_engine(target->fd);
 	uint32_t features = 0;
+	const char *engine;
 	char *device;
 	int fd;
 
-	if (!engine || !strcmp(engine, "native") || !target->mounted ||
-	    strcmp(target->mount.fstype, "ext4"))
+	if (!target->mounted || strcmp(target->mount.fstype, "ext4"))
+		return;
+	engine = freezefd_engine(target->fd);
+	if (!engine || !strcmp(engine, "native"))
 		return;
 	device = device_path(target->mount.dev);
 	fd = device ? open(device, O_RDONLY | O_CLOEXEC) : -1;

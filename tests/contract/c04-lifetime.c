@@ -229,6 +229,31 @@ TEST(C4, "SIGKILL of the holder lets eight blocked writers go on")
 	wait_state(dir, THAWED);
 }
 
+static void *pause_in_thread(void *unused)
+{
+	(void)unused;
+	pause();
+	return NULL;
+}
+
+/* The files of a process are closed with its last thread, and this one waits for the thaw. */
+TEST(C4, "SIGKILL of a holder whose own thread writes to what it froze")
+{
+	pthread_t thread;
+	pid_t holder;
+
+	IN_CHILD(holder) {
+		check(!pthread_create(&thread, NULL, pause_in_thread, NULL));
+		hold(dir);
+		close(openat(dir, "by-the-holder", O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
+	}
+	wait_state(dir, FROZEN);
+	wait_blocked(holder);
+	kill(holder, SIGKILL);
+	wait_state(dir, THAWED);
+	end_of(holder);
+}
+
 TEST(C4, "exec ends the hold: the descriptor is close-on-exec")
 {
 	pid_t holder;

@@ -20,8 +20,13 @@
 #define S_IFBLK	       0060000
 #define SB_RDONLY      1
 #define CAP_SYS_ADMIN  21
-#define MAX_SUPERS     64 /* of one type that are looked through */
-#define MAX_NAMESPACES 8  /* the kernel nests no more than 32; who goes deeper is refused */
+#define MAX_SUPERS     64  /* of one type that are looked through */
+#define MAX_NAMESPACES 8   /* the kernel nests no more than 32; who goes deeper is refused */
+#define MAX_THREADS    128 /* of a process that dies; with more the hold lasts until the deadline */
+
+#define PIDTYPE_TGID	      1
+#define SIGNAL_GROUP_EXIT     4
+#define SIGNAL_GROUP_COREDUMP 8 /* before 5.17; nothing since */
 
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 
@@ -122,8 +127,13 @@ struct socket {
 	struct sock *sk;
 };
 
+struct pid {
+	struct hlist_head tasks[2];
+};
+
 struct sock {
 	struct socket *sk_socket;
+	struct pid *sk_peer_pid;
 };
 
 struct unix_sock {
@@ -135,8 +145,22 @@ struct fdtable {
 	struct file **fd;
 };
 
+struct atomic { /* atomic_t */
+	int counter;
+};
+
 struct files_struct {
+	struct atomic count;
 	struct fdtable *fdt;
+};
+
+struct list_head {
+	struct list_head *next;
+};
+
+struct signal_struct {
+	struct list_head thread_head;
+	unsigned int flags;
 };
 
 /* kernel_cap_t: two words of 32 bits before 6.3, one of 64 since. */
@@ -151,7 +175,10 @@ struct cred {
 };
 
 struct task_struct {
+	struct hlist_node pid_links[2];
+	struct list_head thread_node;
 	struct files_struct *files;
+	struct signal_struct *signal;
 	const struct cred *cred;
 };
 
@@ -292,30 +319,115 @@ static __always_inline void fill(struct super_block *sb, struct sb_record *recor
 	bpf_core_read_str(record->name, sizeof(record->name), &sb->s_id);
 }
 
+/* 1 or 0, without a branch: the verifier follows each of them in the loops below. */
+static __always_inline __u64 is_same(const void *a, const void *b)
+{
+	__u64 differs = (__u64)a ^ (__u64)b;
+
+	asm volatile("" : "+r"(differs));
+	return ((differs | -differs) >> 63) ^ 1;
+}
+
+/* The table of descriptors that the whole process has, and nobody else. */
+static __always_inline struct files_struct *only_table(struct signal_struct *signal)
+{
+	void *head = (void *)signal + bpf_core_field_offset(struct signal_struct, thread_head);
+	void *node = BPF_CORE_READ(signal, thread_head.next);
+	__u64 any = 0, all = -1, users = 0;
+	struct files_struct *table;
+
+	for (int i = 0; i < MAX_THREADS && node != head; i++) {
+		struct task_struct *thread =
+			node - bpf_core_field_offset(struct task_struct, thread_node);
+		__u64 files = (__u64)BPF_CORE_READ(thread, files), none;
+
+		/* Who has none has given it back. */
+		none = is_same((void *)files, NULL);
+		any |= files;
+		all &= files | -none;
+		users += 1 ^ none;
+		node = BPF_CORE_READ((struct list_head *)node, next);
+	}
+	table = (void *)any;
+	if (node != head || any != all || (__u64)BPF_CORE_READ(table, count.counter) != users)
+		return NULL;
+	return table;
+}
+
+/* Is the file at one of SB_WINDOW descriptors from the first on? */
+static __always_inline int find_in_table(struct files_struct *files, __u64 first, struct file *file)
+{
+	struct fdtable *fdt = BPF_CORE_READ(files, fdt);
+	unsigned int max = BPF_CORE_READ(fdt, max_fds);
+	struct file **table = BPF_CORE_READ(fdt, fd);
+	__u64 found = 0;
+
+	for (__u64 i = 0; i < SB_WINDOW && first + i < max; i++) {
+		struct file *each = NULL;
+
+		bpf_probe_read_kernel(&each, sizeof(each), table + first + i);
+		found |= is_same(each, file);
+	}
+	return found ? SB_PEER_DIES : first + SB_WINDOW < max ? SB_PEER_LOOK_ON : SB_PEER_OPEN;
+}
+
 /*
- * Has the last copy of the descriptor at the other end of a Unix socket been
- * closed? The end of file comes only when the kernel has got round to releasing
+ * Is the one reference to the file in the table of this process, and does that
+ * die, so that it never uses it again? It may be kept from closing its files by
+ * what is frozen: one thread writes there, or a core is dumped there.
+ */
+static __always_inline int dies_with(struct pid *pid, __u64 first, struct file *file)
+{
+	struct hlist_node *node = BPF_CORE_READ(pid, tasks[PIDTYPE_TGID].first);
+	struct task_struct *task =
+		(void *)node - bpf_core_field_offset(struct task_struct, pid_links[PIDTYPE_TGID]);
+	struct signal_struct *signal;
+	struct files_struct *files;
+
+	if (!node)
+		return SB_PEER_OPEN;
+	signal = BPF_CORE_READ(task, signal);
+	if (!(BPF_CORE_READ(signal, flags) & (SIGNAL_GROUP_EXIT | SIGNAL_GROUP_COREDUMP)))
+		return SB_PEER_OPEN;
+	files = only_table(signal);
+	return files ? find_in_table(files, first, file) : SB_PEER_OPEN;
+}
+
+/* How many references to the file there are. */
+static __always_inline long references(struct file *file)
+{
+	if (bpf_core_field_exists(file->f_ref))
+		return BPF_CORE_READ(file, f_ref.refcnt.counter) + 1;
+	return BPF_CORE_READ(file, f_count.counter);
+}
+
+/*
+ * Who has the descriptor at the other end of a Unix socket? When the last copy is
+ * closed, the end of file comes only when the kernel has got round to releasing
  * it. In a process that dies it may be kept from that for as long as the freeze
  * lasts: by another file, deleted on what is frozen, whose release comes first.
  */
-static __always_inline int peer_closed(__u64 fd)
+static __always_inline int peer_state(__u64 fd, __u64 first)
 {
 	struct file *file = file_of(fd);
 	struct socket *socket;
 	struct unix_sock *own;
 	struct sock *peer;
+	long refs;
 
 	if (!file || !bpf_core_type_exists(struct unix_sock))
-		return 0;
+		return SB_PEER_OPEN;
 	socket = BPF_CORE_READ(file, private_data);
 	own = (void *)BPF_CORE_READ(socket, sk);
 	peer = BPF_CORE_READ(own, peer);
 	file = peer ? BPF_CORE_READ(peer, sk_socket, file) : NULL;
 	if (!file)
-		return 0;
-	if (bpf_core_field_exists(file->f_ref))
-		return BPF_CORE_READ(file, f_ref.refcnt.counter) < 0;
-	return BPF_CORE_READ(file, f_count.counter) == 0;
+		return SB_PEER_OPEN;
+	refs = references(file);
+	if (refs <= 0)
+		return SB_PEER_CLOSED;
+	/* The process that made the pair. */
+	return refs == 1 ? dies_with(BPF_CORE_READ(peer, sk_peer_pid), first, file) : SB_PEER_OPEN;
 }
 
 SEC("raw_tp")
@@ -328,7 +440,7 @@ int superblock(struct bpf_raw_tracepoint_args *ctx)
 	struct super_block *sb;
 
 	if (ctx->args[SB_ARG_PEER])
-		return peer_closed(fd) ? SB_PEER_CLOSED : SB_PEER_OPEN;
+		return peer_state(fd, ctx->args[SB_ARG_FIRST]);
 	if (id) {
 		sb = (void *)(id ^ secret);
 	} else {

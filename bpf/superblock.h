@@ -14,8 +14,9 @@ enum {
 	SB_ARG_FD,   /* of the caller; looked at when there is no id */
 	SB_ARG_ID,   /* a superblock's, as an earlier answer has it, or 0 */
 	SB_ARG_NAME, /* of the block device that the descriptor is, in sysfs: 4 words */
-	SB_ARG_PEER = SB_ARG_NAME + 4, /* not 0: is the other end of the socket closed? */
-	SB_ARGS
+	SB_ARG_PEER = SB_ARG_NAME + 4, /* not 0: who has the other end of the socket? */
+	SB_ARG_FIRST,		       /* descriptor of a process that dies to look at */
+	SB_ARGS = 12		       /* as many as there can be */
 };
 
 /* What the program returns; 0 when it did not run. */
@@ -26,7 +27,11 @@ enum {
 	SB_FULL, /* the map */
 	SB_PEER_OPEN,
 	SB_PEER_CLOSED,
+	SB_PEER_DIES,	 /* only the process has it that made it, and that dies */
+	SB_PEER_LOOK_ON, /* maybe so, but it is none of SB_WINDOW descriptors from the first on */
 };
+
+#define SB_WINDOW 64
 
 #define SB_CAN_FREEZE 1 /* the filesystem knows how to */
 #define SB_MAY_FREEZE 2 /* the caller has CAP_SYS_ADMIN in its user namespace */

@@ -20,6 +20,8 @@
 #define LINGER_MS 50
 /* So often is looked, while something is held, for what nobody tells, and the watcher shown a sign of life. */
 #define CHECK_MS 50
+/* So much of the table of a process that dies is looked through each time: it may be huge. */
+#define WINDOWS 4
 
 enum kind { LISTENER, INOTIFY, TIMER, WORKER, WATCHER, CONNECTION, HOLD };
 
@@ -38,7 +40,9 @@ struct hold {
 	int waiter;	      /* who waits for that freeze, or -1 */
 	bool opening;	      /* it is the one who makes the descriptor */
 	uint64_t timeout_ns, deadline_ns;
-	uint64_t news; /* the number of the one not told yet */
+	uint64_t news;	/* the number of the one not told yet */
+	bool dies;	/* its holder, as it seemed at the last look */
+	uint64_t first; /* descriptor to look at next */
 };
 
 /* Who waits for the end of a thaw. */
@@ -244,14 +248,38 @@ static void free_hold(struct hold *hold)
 	drop(&hold->source);
 }
 
-/* Holders that died, but are kept from releasing their descriptor by what they froze. */
+/* Did the holder die, but is it kept from releasing its descriptor by what it froze? */
+static bool is_dead(struct hold *hold)
+{
+	for (int i = 0; i < WINDOWS; i++) {
+		switch (sb_peer(fs->reader, hold->source.fd, hold->first)) {
+		case SB_PEER_CLOSED:
+			return true;
+		case SB_PEER_DIES:
+			/* Twice: while one looked, without a lock, it may have been handed on. */
+			if (hold->dies)
+				return true;
+			hold->dies = true;
+			return false;
+		case SB_PEER_LOOK_ON:
+			hold->dies = false;
+			hold->first += SB_WINDOW;
+			break;
+		default:
+			hold->dies = false;
+			hold->first = 0;
+			return false;
+		}
+	}
+	return false;
+}
+
 static void look_for_dead(void)
 {
 	struct hold *hold;
 
 	for_each_hold (hold, next)
-		if (hold->state == FREEZEFD_HOLD_HELD &&
-		    sb_peer_closed(fs->reader, hold->source.fd))
+		if (hold->state == FREEZEFD_HOLD_HELD && is_dead(hold))
 			free_hold(hold);
 }
 

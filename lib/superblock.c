@@ -39,11 +39,12 @@ static int run(struct sb_reader reader, const uint64_t *args)
 	return ret ? ret : (int)attr.test.retval;
 }
 
-bool sb_peer_closed(struct sb_reader reader, int socket)
+int sb_peer(struct sb_reader reader, int socket, uint64_t first)
 {
-	const uint64_t args[SB_ARGS] = {[SB_ARG_FD] = socket, [SB_ARG_PEER] = 1};
+	const uint64_t args[SB_ARGS] = {
+		[SB_ARG_FD] = socket, [SB_ARG_PEER] = 1, [SB_ARG_FIRST] = first};
 
-	return run(reader, args) == SB_PEER_CLOSED;
+	return run(reader, args);
 }
 
 static int try_read_record(struct sb_reader reader, uint64_t *args, struct sb_record *record)

@@ -26,8 +26,12 @@ int sb_read(struct sb_reader reader, int fd, struct sb_record *record);
 /* Of one that is known. */
 int sb_read_id(struct sb_reader reader, uint64_t id, struct sb_record *record);
 
-/* Has the last copy of the descriptor at the other end of a Unix socket been closed? */
-bool sb_peer_closed(struct sb_reader reader, int socket);
+/*
+ * Who has the descriptor at the other end of a Unix socket: SB_PEER_*, or an
+ * error. In the table of a process that dies SB_WINDOW are looked at, from the
+ * first on.
+ */
+int sb_peer(struct sb_reader reader, int socket, uint64_t first);
 
 /*
  * Its root directory, open for reading, by way of a mount that nobody sees and

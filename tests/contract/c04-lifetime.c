@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* C4: the hold lives as long as the open file description. */
 #include <pthread.h>
+#include <sched.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 
 #include "contract.h"
 
@@ -236,22 +238,70 @@ static void *pause_in_thread(void *unused)
 	return NULL;
 }
 
-/* The files of a process are closed with its last thread, and this one waits for the thaw. */
-TEST(C4, "SIGKILL of a holder whose own thread writes to what it froze")
+/* Whom else it leaves the hold to. */
+enum other { NOBODY, A_COPY, THE_TABLE, THE_ONLY_COPY };
+
+/*
+ * Its files are closed with its last thread, and that waits for the thaw. The
+ * pid of the other one goes to shared[1].
+ */
+static pid_t start_blocked_holder(enum other other)
 {
 	pthread_t thread;
 	pid_t holder;
 
+	shared[1] = 0;
+	/* To open what is there already is no write. */
+	unlinkat(dir, "by-the-holder", 0);
 	IN_CHILD(holder) {
+		int fd = hold(dir), far = fcntl(fd, F_DUPFD_CLOEXEC, 600);
+
+		check(far >= 0 && !close(fd));
 		check(!pthread_create(&thread, NULL, pause_in_thread, NULL));
-		hold(dir);
+		if (other != NOBODY) {
+			int flags = SIGCHLD | (other == THE_TABLE ? CLONE_FILES : 0);
+			pid_t pid = syscall(SYS_clone, flags, NULL, NULL, NULL, NULL);
+
+			if (pid == 0)
+				for (;;)
+					pause();
+			if (other == THE_ONLY_COPY)
+				close(far);
+			shared[1] = pid;
+		}
 		close(openat(dir, "by-the-holder", O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
 	}
+	wait_until(other == NOBODY || shared[1]);
 	wait_state(dir, FROZEN);
 	wait_blocked(holder);
+	return holder;
+}
+
+TEST(C4, "SIGKILL of a holder whose own thread writes to what it froze")
+{
+	pid_t holder = start_blocked_holder(NOBODY);
+
 	kill(holder, SIGKILL);
 	wait_state(dir, THAWED);
 	end_of(holder);
+}
+
+TEST(C4, "SIGKILL of such a holder leaves the hold to another process that has the descriptor")
+{
+	for (enum other other = A_COPY; other <= THE_ONLY_COPY; other++) {
+		pid_t holder = start_blocked_holder(other);
+		int clock;
+
+		kill(holder, SIGKILL);
+		clock = hold_for(dir, SECOND / 2);
+		wait_until(status_of(clock).hold == FREEZEFD_HOLD_EXPIRED);
+		close(clock);
+		check_state(dir, FROZEN);
+		check_eq(status_of(dir).fd_holds, 1);
+		check_eq(freezefd_thaw_force(dir), 0);
+		kill(shared[1], SIGKILL);
+		end_of(holder);
+	}
 }
 
 TEST(C4, "exec ends the hold: the descriptor is close-on-exec")

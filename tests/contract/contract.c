@@ -29,10 +29,6 @@ static const struct {
 } cannot[] = {
 	{"guardian", "C4", "when close returns",
 	 "the guardian hears of the last close and thaws a moment later"},
-	{"guardian", "C4", "a crash ends the hold even when",
-	 "who dumps core onto what is frozen keeps its descriptors until the deadline"},
-	{"guardian", "C4", "SIGKILL of a holder whose own thread",
-	 "a process keeps its descriptors while one of its threads waits for the thaw"},
 	{"guardian", "C5", "FITHAW of a stranger",
 	 "user space cannot keep a stranger's FITHAW away, only tell of it"},
 	{"guardian", "C5", "FIFREEZE and FITHAW give",

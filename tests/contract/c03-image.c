@@ -181,3 +181,44 @@ TEST(C3, "control: a copy of a device in use fails the same check")
 	discard(path, scratch(0));
 	check(!is_whole(scratch(1)));
 }
+
+/* By way of device-mapper: of a disk that goes away the kernel would first write out the filesystem on it. */
+static void lose_power(const char *when, bool thaw)
+{
+	const char *disk = null_disk(64), *device = dm_over(disk), *path;
+	int fs, fd, synced;
+
+	make_fs(device);
+	path = mount_fs(device, when, 0, NULL);
+	fs = open_dir(path);
+	make_files(fs);
+	fd = hold(fs);
+	if (thaw) {
+		check_eq(freezefd_thaw(fd), 0);
+		synced = openat(fs, "d/synced", O_CREAT | O_WRONLY | O_CLOEXEC, 0644);
+		check(synced >= 0 && !fsync(synced) && !close(synced));
+	}
+	null_power(false);
+	close(fd);
+	wait_state(fs, THAWED);
+	close(fs);
+	check(!umount2(path, 0));
+	if (!strcmp(fstype(), "btrfs"))
+		sh("btrfs device scan --forget");
+	null_power(true);
+	path = mount_fs(disk, when, 0, NULL);
+	check(has_files(path));
+	if (thaw)
+		check(!try_sh("test -e %s/d/synced", path));
+	check(!umount2(path, 0));
+}
+
+TEST(C3, "a loss of power during a freeze loses nothing")
+{
+	lose_power("frozen", false);
+}
+
+TEST(C3, "a loss of power after the thaw loses nothing that was synced since")
+{
+	lose_power("thawed", true);
+}

@@ -2,44 +2,18 @@
 /* C7: the device goes away in the middle of a hold. Nothing hangs, the descriptor says so. */
 #include "contract.h"
 
-#define NULLB_NAME "freezefd-null"
-#define NULLB	   "/sys/kernel/config/nullb/" NULLB_NAME
-
-/* A device in memory that can be unplugged; returns its path. */
-static const char *make_device(void)
-{
-	static char path[64];
-	unsigned int number;
-	FILE *file;
-
-	if (access("/sys/kernel/config/nullb", F_OK))
-		mount("configfs", "/sys/kernel/config", "configfs", 0, NULL);
-	if (mkdir(NULLB, 0755))
-		skip("no null_blk to unplug: %s", strerror(errno));
-	cleanup("echo 0 >" NULLB "/power; rmdir " NULLB);
-	sh("cd " NULLB " && echo 1 >memory_backed && echo 320 >size && echo 1 >power");
-	/* Named after its directory, or by its number on kernels that do not know that. */
-	if (!access("/dev/" NULLB_NAME, F_OK))
-		return "/dev/" NULLB_NAME;
-	file = fopen(NULLB "/index", "re");
-	check(file && fscanf(file, "%u", &number) == 1);
-	fclose(file);
-	snprintf(path, sizeof(path), "/dev/nullb%u", number);
-	return path;
-}
-
 static void unplug(void)
 {
 	pid_t pid;
 
 	IN_CHILD(pid)
-		sh("echo 0 >" NULLB "/power");
+		null_power(false);
 	reap(pid);
 }
 
 TEST(C7, "a device that is unplugged in a hold hangs nobody, and the close ends it")
 {
-	const char *device = make_device(), *path;
+	const char *device = null_disk(0), *path;
 	int fs, fd;
 
 	make_fs(device);
@@ -58,7 +32,7 @@ TEST(C7, "a device that is unplugged in a hold hangs nobody, and the close ends 
 
 TEST(C7, "a device that is unplugged in a hold lets go the writers at the thaw")
 {
-	const char *device = make_device(), *path;
+	const char *device = null_disk(0), *path;
 	pid_t writer;
 	int fs, fd;
 
@@ -83,7 +57,7 @@ TEST(C7, "a device that is unplugged in a hold lets go the writers at the thaw")
 
 TEST(C7, "a device that is unplugged after the umount in a hold")
 {
-	const char *device = make_device(), *path;
+	const char *device = null_disk(0), *path;
 	int fs, fd;
 
 	make_fs(device);

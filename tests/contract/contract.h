@@ -186,6 +186,10 @@ int open_dir(const char *path);
 int open_dev(const char *path);
 int try_open_excl(const char *path);
 
+/* A disk in memory; returns its path. What is in its cache, of that size or 0, it loses with the power. */
+const char *null_disk(unsigned int cache_mib);
+void null_power(bool on);
+
 /* A device-mapper device over all of another one; returns its path. Its name is DM. */
 #define DM "freezefd-test"
 const char *dm_over(const char *device);

@@ -165,8 +165,7 @@ pid_t start_writer(int dirfd)
 		check(dup2(dirfd, STDIN_FILENO) == STDIN_FILENO);
 		check(!close_range(STDERR_FILENO + 1, ~0U, 0));
 		snprintf(name, sizeof(name), "writer-%d", getpid());
-		fd = openat(STDIN_FILENO, name, O_CREAT | O_TRUNC | O_WRONLY, 0600);
-		check(fd >= 0);
+		check((fd = openat(STDIN_FILENO, name, O_CREAT | O_TRUNC | O_WRONLY, 0600)) >= 0);
 		check(write(fd, name, sizeof(name)) == sizeof(name));
 		check(!unlinkat(STDIN_FILENO, name, 0));
 	}
@@ -354,6 +353,38 @@ int try_open_excl(const char *path)
 		return -errno;
 	close(fd);
 	return 0;
+}
+
+#define NULLB_NAME "freezefd-null"
+#define NULLB	   "/sys/kernel/config/nullb/" NULLB_NAME
+
+const char *null_disk(unsigned int cache_mib)
+{
+	static char path[64];
+	unsigned int number;
+	FILE *file;
+
+	if (access("/sys/kernel/config/nullb", F_OK))
+		mount("configfs", "/sys/kernel/config", "configfs", 0, NULL);
+	if (mkdir(NULLB, 0755))
+		skip("no null_blk: %s", strerror(errno));
+	cleanup("echo 0 >" NULLB "/power; rmdir " NULLB);
+	sh("cd " NULLB " && echo 1 >memory_backed && echo 320 >size && echo %u >cache_size",
+	   cache_mib);
+	null_power(true);
+	/* Named after its directory, or by its number on kernels that do not know that. */
+	if (!access("/dev/" NULLB_NAME, F_OK))
+		return "/dev/" NULLB_NAME;
+	file = fopen(NULLB "/index", "re");
+	check(file && fscanf(file, "%u", &number) == 1);
+	fclose(file);
+	snprintf(path, sizeof(path), "/dev/nullb%u", number);
+	return path;
+}
+
+void null_power(bool on)
+{
+	sh("echo %d >" NULLB "/power", on);
 }
 
 const char *dm_over(const char *device)

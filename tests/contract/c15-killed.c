@@ -173,3 +173,26 @@ TEST(C15, "killed while another one's freeze keeps its own waiting, the process 
 	check_eq(freezefd_thaw(fd), 0);
 	check_writable(fs);
 }
+
+TEST(C15, "killed while the device keeps its thaw waiting, the process leaves it writable")
+{
+	const char *device = dm_over(scratch(0)), *path;
+	pid_t thawer;
+	int fs, fd;
+
+	make_fs(device);
+	path = mount_fs(device, "slow", 0, NULL);
+	fs = open_dir(path);
+	fd = hold(fs);
+	dm_stall();
+	IN_CHILD(thawer)
+		freezefd_thaw(fd);
+	/* Not every filesystem needs its device for a thaw. */
+	wait_until(process_state(thawer) != 'R');
+	kill(thawer, SIGKILL);
+	dm_let_go();
+	end_of(thawer);
+	close(fd);
+	wait_state(fs, THAWED);
+	check_writable(fs);
+}

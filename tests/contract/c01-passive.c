@@ -28,8 +28,7 @@ TEST(C1, "status answers while the device keeps a freeze waiting")
 	int fs, bdev, fd;
 	pid_t freezer;
 
-	make_fs(device);
-	path = mount_fs(device, "slow", 0, NULL);
+	path = new_fs(device, "slow");
 	fs = open_dir(path);
 	bdev = open_dev(device);
 	fd = no_hold(fs);
@@ -60,8 +59,7 @@ TEST(C1, "status answers while an umount holds s_umount")
 	int fs, bdev, fd, ret;
 	pid_t umounter;
 
-	make_fs(device);
-	path = mount_fs(device, "slow", 0, NULL);
+	path = new_fs(device, "slow");
 	bdev = open_dev(device);
 	fs = open_dir(path);
 	make_dirty(fs);
@@ -100,8 +98,7 @@ static void check_answers_during(int (*call)(int fs, const char *path))
 	int fs, bdev, fd;
 	pid_t caller;
 
-	make_fs(device);
-	path = mount_fs(device, "slow", 0, NULL);
+	path = new_fs(device, "slow");
 	fs = open_dir(path);
 	bdev = open_dev(device);
 	fd = no_hold(fs);

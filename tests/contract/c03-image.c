@@ -188,8 +188,7 @@ static void lose_power(const char *when, bool thaw)
 	const char *disk = null_disk(64), *device = dm_over(disk), *path;
 	int fs, fd, synced;
 
-	make_fs(device);
-	path = mount_fs(device, when, 0, NULL);
+	path = new_fs(device, when);
 	fs = open_dir(path);
 	make_files(fs);
 	fd = hold(fs);

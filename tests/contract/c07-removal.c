@@ -16,8 +16,7 @@ TEST(C7, "a device that is unplugged in a hold hangs nobody, and the close ends 
 	const char *device = null_disk(0), *path;
 	int fs, fd;
 
-	make_fs(device);
-	path = mount_fs(device, "plugged", 0, NULL);
+	path = new_fs(device, "plugged");
 	fs = open_dir(path);
 	fd = hold(fs);
 	unplug();
@@ -36,8 +35,7 @@ TEST(C7, "a device that is unplugged in a hold lets go the writers at the thaw")
 	pid_t writer;
 	int fs, fd;
 
-	make_fs(device);
-	path = mount_fs(device, "plugged", 0, NULL);
+	path = new_fs(device, "plugged");
 	fs = open_dir(path);
 	fd = hold(fs);
 	writer = start_child();
@@ -60,8 +58,7 @@ TEST(C7, "a device that is unplugged after the umount in a hold")
 	const char *device = null_disk(0), *path;
 	int fs, fd;
 
-	make_fs(device);
-	path = mount_fs(device, "plugged", 0, NULL);
+	path = new_fs(device, "plugged");
 	fs = open_dir(path);
 	fd = hold(fs);
 	close(fs);
@@ -78,8 +75,7 @@ TEST(C7, "a device that fails all I/O in a hold hangs nobody, and the close ends
 	const char *device = dm_over(scratch(0)), *path;
 	int fs, fd;
 
-	make_fs(device);
-	path = mount_fs(device, "failing", 0, NULL);
+	path = new_fs(device, "failing");
 	fs = open_dir(path);
 	fd = hold(fs);
 	sh("dmsetup suspend --noflush --nolockfs " DM);

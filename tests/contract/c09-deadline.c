@@ -212,14 +212,10 @@ TEST(C9, "the shortest deadline is kept too")
 
 TEST(C9, "the deadline counts from when the filesystem is frozen, not from the call")
 {
-	const char *device = dm_over(scratch(0)), *path;
 	const uint64_t unit = a_while();
-	int fs, clock;
+	int fs = slow_fs(), clock;
 	pid_t freezer;
 
-	make_fs(device);
-	path = mount_fs(device, "slow", 0, NULL);
-	fs = open_dir(path);
 	make_dirty(fs);
 
 	dm_stall();

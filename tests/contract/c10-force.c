@@ -211,8 +211,7 @@ TEST(C10, "force thaw leaves the kernel's own holds alone")
 	if (strcmp(fstype(), "f2fs"))
 		skip("only on f2fs can user space make the kernel hold for long");
 	device = dm_over(scratch(0));
-	make_fs(device);
-	path = mount_fs(device, "dm", 0, NULL);
+	path = new_fs(device, "dm");
 	fs = open_dir(path);
 	bdev = open_dev(device);
 	check(!syncfs(fs));

@@ -139,8 +139,7 @@ TEST(C12, "a freeze that fails for the device leaves nothing frozen")
 	for (int i = 0; i < 3; i++) {
 		int fs, bdev, idle;
 
-		make_fs(device);
-		path = mount_fs(device, "broken", 0, NULL);
+		path = new_fs(device, "broken");
 		fs = open_dir(path);
 		bdev = open_dev(device);
 		idle = no_hold(fs);

@@ -121,13 +121,9 @@ TEST(C15, "killed at any moment, the process leaves the filesystem thawed")
 
 TEST(C15, "killed while the device keeps its freeze waiting, the process leaves it thawed")
 {
-	const char *device = dm_over(scratch(0)), *path;
 	pid_t victim;
-	int fs;
+	int fs = slow_fs();
 
-	make_fs(device);
-	path = mount_fs(device, "slow", 0, NULL);
-	fs = open_dir(path);
 	for (int i = 0; i < 3; i++) {
 		make_dirty(fs);
 		dm_stall();
@@ -147,13 +143,9 @@ TEST(C15, "killed while the device keeps its freeze waiting, the process leaves 
 
 TEST(C15, "killed while another one's freeze keeps its own waiting, the process leaves it")
 {
-	const char *device = dm_over(scratch(0)), *path;
 	pid_t first, second;
-	int fs, fd;
+	int fs = slow_fs(), fd;
 
-	make_fs(device);
-	path = mount_fs(device, "slow", 0, NULL);
-	fs = open_dir(path);
 	fd = no_hold(fs);
 	make_dirty(fs);
 	first = start_stalled_freeze(fs, fd);
@@ -176,13 +168,9 @@ TEST(C15, "killed while another one's freeze keeps its own waiting, the process 
 
 TEST(C15, "killed while the device keeps its thaw waiting, the process leaves it writable")
 {
-	const char *device = dm_over(scratch(0)), *path;
 	pid_t thawer;
-	int fs, fd;
+	int fs = slow_fs(), fd;
 
-	make_fs(device);
-	path = mount_fs(device, "slow", 0, NULL);
-	fs = open_dir(path);
 	fd = hold(fs);
 	dm_stall();
 	IN_CHILD(thawer)

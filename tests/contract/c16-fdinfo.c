@@ -171,13 +171,9 @@ TEST(C16, "fdinfo of what is unmounted, and of what is gone")
 
 TEST(C16, "fdinfo answers while the device keeps a freeze waiting")
 {
-	const char *device = dm_over(scratch(0)), *path;
 	pid_t freezer;
-	int fs, fd;
+	int fs = slow_fs(), fd;
 
-	make_fs(device);
-	path = mount_fs(device, "slow", 0, NULL);
-	fs = open_dir(path);
 	fd = no_hold(fs);
 	make_dirty(fs);
 	freezer = start_stalled_freeze(fs, fd);

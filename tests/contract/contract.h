@@ -179,7 +179,9 @@ void make_fs(const char *device);
 /* Mounts device on a directory of the given name that only this test sees; returns its path. */
 const char *mount_fs(const char *device, const char *name, unsigned long flags, const char *data);
 
-/* A filesystem on a scratch device; returns the path of its directory. */
+/* A new filesystem, mounted as mount_fs() does; returns the path of its directory. */
+const char *new_fs(const char *device, const char *name);
+/* The same on a scratch device. */
 const char *scratch_fs(unsigned int i);
 
 int open_dir(const char *path);
@@ -194,7 +196,10 @@ void null_power(bool on);
 #define DM "freezefd-test"
 const char *dm_over(const char *device);
 
-/* All I/O of it waits, and so does whoever waits for the I/O, until it is let go. */
+/* Directory of a new filesystem on such a device, over a scratch device. */
+int slow_fs(void);
+
+/* All I/O of DM waits, and so does whoever waits for the I/O, until it is let go. */
 void dm_stall(void);
 void dm_let_go(void);
 

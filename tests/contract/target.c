@@ -319,13 +319,18 @@ const char *mount_fs(const char *device, const char *name, unsigned long flags, 
 	return path;
 }
 
+const char *new_fs(const char *device, const char *name)
+{
+	make_fs(device);
+	return mount_fs(device, name, 0, NULL);
+}
+
 const char *scratch_fs(unsigned int i)
 {
 	char name[32];
 
-	make_fs(scratch(i));
 	snprintf(name, sizeof(name), "scratch%u", i);
-	return mount_fs(scratch(i), name, 0, NULL);
+	return new_fs(scratch(i), name);
 }
 
 int open_dir(const char *path)
@@ -397,6 +402,11 @@ const char *dm_over(const char *device)
 	return "/dev/mapper/" DM;
 }
 
+int slow_fs(void)
+{
+	return open_dir(new_fs(dm_over(scratch(0)), "slow"));
+}
+
 void dm_stall(void)
 {
 	sh("dmsetup suspend --noflush --nolockfs " DM);
@@ -404,10 +414,8 @@ void dm_stall(void)
 
 int dm_freezable_fs(const char *device)
 {
-	int fs;
+	int fs = open_dir(new_fs(device, "dm"));
 
-	make_fs(device);
-	fs = open_dir(mount_fs(device, "dm", 0, NULL));
 	sh("dmsetup suspend " DM);
 	if (is_guardian(fs) && status_of(fs).state == FREEZE_STATE_THAWED) {
 		dm_let_go();

@@ -99,8 +99,8 @@ int cmd_list(int argc, char **argv)
 	if (table_print(table))
 		status = EXIT_FAILURE;
 	if (holders.unreadable) {
-		complain("/proc", "%zu processes could not be looked into; become root",
-			 holders.unreadable);
+		complain("/proc", "%zu process%s could not be looked into; become root",
+			 holders.unreadable, holders.unreadable == 1 ? "" : "es");
 		status = EXIT_FAILURE;
 	}
 	holders_free(&holders);

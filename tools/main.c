@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include <fcntl.h>
+#include <locale.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -34,16 +35,15 @@ static void print_help(FILE *out)
 	      out);
 }
 
-/* A target must not get the number of a standard stream that is closed. */
+/*
+ * A target must not get the number of a standard stream that is closed. What is printed
+ * to a closed one is lost, which is an error as it would be otherwise.
+ */
 static void fill_stdio(void)
 {
-	int fd;
-
-	do {
-		fd = open("/dev/null", O_RDWR);
-	} while (fd >= 0 && fd <= STDERR_FILENO);
-	if (fd >= 0)
-		close(fd);
+	for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+		if (fcntl(fd, F_GETFD) < 0)
+			open("/dev/null", fd == STDOUT_FILENO ? O_RDONLY : O_RDWR);
 }
 
 static int call(int argc, char **argv)
@@ -81,6 +81,7 @@ int main(int argc, char **argv)
 	int status;
 
 	fill_stdio();
+	setlocale(LC_CTYPE, ""); /* which characters a table can show */
 	status = call(argc, argv);
 	if (output_error()) {
 		complain("standard output", "%s", strerror(output_error()));

@@ -85,7 +85,9 @@ static int run(struct holds *holds, char **command, bool verbose)
 		free(span);
 	}
 	if (ret) {
-		complain(command[0], "%s", strerror(ret));
+		complain(command[0], "%s",
+			 ret == ENOENT ? "no such command; check its name and PATH"
+				       : strerror(ret));
 		return ret == ENOENT ? EXIT_NO_COMMAND : EXIT_CANNOT_EXEC;
 	}
 	if (verdict)

@@ -96,9 +96,13 @@ void table_row(struct table *table, char **cells)
 	if (!line)
 		abort();
 	for (size_t i = 0; i < table->count; i++) {
-		char *cell = cells[table->shown[i]];
+		char *cell = cells[table->shown[i]], *valid;
 
-		if (cell && scols_line_set_data(line, i, cell))
+		if (!cell)
+			continue;
+		/* libsmartcols escapes in JSON what has to be, but for what is no UTF-8. */
+		valid = scols_table_is_json(table->scols) ? escape(cell, false) : copy(cell);
+		if (scols_line_refer_data(line, i, valid))
 			abort();
 	}
 	for (size_t i = 0; i < table->total; i++)

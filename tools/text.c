@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* What is read from people and told to them. */
+#include <ctype.h>
 #include <errno.h>
+#include <iconv.h>
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -42,17 +44,68 @@ char *text(const char *fmt, ...)
 	return need(len < 0 ? NULL : string);
 }
 
+/* C1 controls are two bytes in UTF-8. */
+static bool is_control(const char *at)
+{
+	return iscntrl((unsigned char)*at) || (at[0] == '\xc2' && (unsigned char)at[1] < 0xa0);
+}
+
+/* How many bytes the character has that begins with this one. */
+static size_t utf8_length(unsigned char first)
+{
+	if (first < 0x80)
+		return 1;
+	if (first < 0xe0)
+		return 2;
+	return first < 0xf0 ? 3 : 4;
+}
+
+/* For glibc there are characters beyond the last of Unicode, U+10FFFF. */
+static bool beyond_unicode(const char *at)
+{
+	return (unsigned char)at[0] > 0xf4 || (at[0] == '\xf4' && (unsigned char)at[1] > 0x8f);
+}
+
+char *escape(const char *string, bool controls)
+{
+	char *result = array(NULL, 4 * strlen(string) + 1, 1), *to = result;
+	iconv_t utf8 = iconv_open("UTF-8", "UTF-8");
+
+	while (*string) {
+		size_t len = strnlen(string, utf8_length((unsigned char)*string)), room = 4;
+		char *from = (char *)string, *end = to;
+
+		if ((controls && is_control(from)) || beyond_unicode(from) ||
+		    iconv(utf8, &from, &len, &end, &room) == (size_t)-1 || len) {
+			iconv(utf8, NULL, NULL, NULL, NULL);
+			end = to + sprintf(to, "\\x%02x", (unsigned char)*string);
+			from = (char *)string + 1;
+		}
+		string = from;
+		to = end;
+	}
+	*to = 0;
+	iconv_close(utf8);
+	return result;
+}
+
 void complain(const char *about, const char *fmt, ...)
 {
+	char *reason = NULL, *line, *shown;
 	va_list args;
 
-	flockfile(stderr);
-	fprintf(stderr, "freezefd: %s: ", about);
 	va_start(args, fmt);
-	vfprintf(stderr, fmt, args);
+	if (vasprintf(&reason, fmt, args) < 0)
+		reason = NULL;
 	va_end(args);
-	putc('\n', stderr);
-	funlockfile(stderr);
+	need(reason);
+	line = text("freezefd: %s: %s", about, reason);
+	/* A name may have been chosen to confuse a terminal. */
+	shown = escape(line, true);
+	fprintf(stderr, "%s\n", shown);
+	free(shown);
+	free(line);
+	free(reason);
 }
 
 void complain_errno(const char *about, int err)
@@ -61,8 +114,8 @@ void complain_errno(const char *about, int err)
 
 	switch (-err) {
 	case ENOSYS:
-		complain(about, "no way to freeze on this kernel%s%s; see ENGINES in freezefd(1)",
-			 engine ? " with FREEZEFD_ENGINE=" : "", engine ? engine : "");
+		complain(about, "%s%s does not work on this kernel; see ENGINES in freezefd(1)",
+			 engine ? "engine " : "freezefd", engine ? engine : "");
 		break;
 	case EINVAL:
 		if (engine && !freezefd_engine(STDIN_FILENO) && errno == EINVAL)
@@ -187,6 +240,8 @@ char *format_duration(uint64_t ns)
 {
 	uint64_t s = ns / NSEC_PER_SEC, ms = ns / 1000000;
 
+	if (ns && ns < 1000000)
+		return text("%" PRIu64 "us", ns / 1000);
 	if (s < 1)
 		return text("%" PRIu64 "ms", ms);
 	if (s < 60)

@@ -57,10 +57,15 @@ static bool thawed(const struct target *target, const char *done)
 	else if (status.user_holds)
 		complain(target->name, "%sstill frozen by FIFREEZE or device-mapper; use --force",
 			 done);
-	else
+	else if (status.kernel_holds)
 		complain(target->name,
 			 "%sstill frozen by the kernel (suspend, online repair); wait for its end",
 			 done);
+	else
+		complain(
+			target->name,
+			"%sa freeze or a thaw of it is under way; look again with 'freezefd status'",
+			done);
 	return false;
 }
 

@@ -32,6 +32,12 @@ int cmd_thaw(int argc, char **argv);
 
 /* text.c: what is read from and told to people */
 
+/*
+ * What is no UTF-8 as \xHH, and what is a control character too if asked for. Freed by the
+ * caller.
+ */
+char *escape(const char *string, bool controls);
+
 /* "freezefd: ABOUT: REASON; CURE" on standard error. */
 void complain(const char *about, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /* The same, for a negative errno value of the library or of opening a target. */

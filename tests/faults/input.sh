@@ -136,22 +136,28 @@ label=''
 
 # ---- Nowhere to write to
 
-# full STATUS ARGUMENT...: the same, with a full disk as standard output.
-full() {
-	local status=$1 got=0 problem
+# unwritable STATUS ARGUMENT...: standard output is a full disk, or closed. Nothing is held for whom nobody told of it.
+unwritable() {
+	local status=$1 got problem
 	shift
+	got=0
 	timeout -s KILL 60 "$freezefd" "$@" >/dev/full 2>"$err" <&"$never" || got=$?
 	problem=$(says 'standard output: no space left')
 	((got == status)) || problem="exit status $got, not $status"
 	result "freezefd ${*@Q} >/dev/full" "$problem"
+	got=0
+	timeout -s KILL 60 "$freezefd" "$@" >&- 2>"$err" <&"$never" || got=$?
+	problem=$(says 'standard output: bad file descriptor')
+	((got == status)) || problem="exit status $got, not $status"
+	result "freezefd ${*@Q} >&-" "$problem"
 }
-full 1 status "$mnt"
-full 1 status --json "$mnt"
-full 1 list --help
-full 1 hold "$mnt"
-full 1 hold --json "$mnt"
-full 1 hold --detach "$mnt"
-full 1 --help
+unwritable 1 status "$mnt"
+unwritable 1 status --json "$mnt"
+unwritable 1 list --help
+unwritable 1 hold "$mnt"
+unwritable 1 hold --json "$mnt"
+unwritable 1 hold --detach "$mnt"
+unwritable 1 --help
 
 : >"$mnt/output"
 timeout -s KILL 60 "$freezefd" hold "$mnt" >"$mnt/output" 2>"$err" <&"$never"
@@ -162,3 +168,26 @@ result "freezefd hold with its output on the target" "$problem"
 
 timeout -s KILL 60 "$freezefd" status "$mnt" >&- 2>"$err"
 result "freezefd status without standard output does no harm" ""
+
+# ---- Names that are no text
+
+odd=$work/$'odd "\\\n\e[31m\xff'
+mkdir "$odd"
+umount "$mnt"
+mount "$device" "$odd"
+fails 1 'odd "\\\\x0a\\x1b\[31m\\xff/nothing: no such file' status "$odd/nothing"
+
+# json ARGUMENT...: prints JSON, in UTF-8, with that name in it.
+json() {
+	local problem=''
+	timeout -s KILL 60 "$freezefd" run "$odd" -- "$freezefd" "$@" >"$out" 2>"$err" || problem=$(<"$err")
+	python3 -c 'import json, sys
+rows, = json.load(open(sys.argv[1], encoding="utf-8")).values()
+assert any(row["target"].endswith("/odd \"\\\n\x1b[31m\\xff") for row in rows), rows' "$out" 2>"$err" ||
+		problem+=$(tail -n 1 "$err")
+	result "freezefd ${*@Q} of a name that is no text" "$problem"
+}
+json status --json
+json list --json
+umount "$odd"
+mount "$device" "$mnt"

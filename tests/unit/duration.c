@@ -70,6 +70,8 @@ int main(void)
 	parses("99999999999999999999999999h", -ERANGE);
 
 	prints(0, "0ms");
+	prints(999999, "999us");
+	prints(1000000, "1ms");
 	prints(999999999, "999ms");
 	prints(1500000000, "1.5s");
 	prints(59999999999, "59.9s");

@@ -15,6 +15,9 @@
 
 #include "tool.h"
 
+/* More than anybody nests, and an end where they go round. */
+#define MAX_DEPTH 16
+
 /* The table lives as long as the process: what mount_of_...() return points into it. */
 static struct libmnt_table *mounts(void)
 {
@@ -149,21 +152,25 @@ char *device_path(dev_t device)
 
 static int device_depth(const char *sysfs, int left);
 
+static int number_depth(dev_t device, int left)
+{
+	char *sysfs = text("/sys/dev/block/%u:%u", major(device), minor(device));
+	int depth = device_depth(sysfs, left);
+
+	free(sysfs);
+	return depth;
+}
+
 static int mount_depth(const struct mount *mount, int left)
 {
 	dev_t device = mount->dev;
 	struct stat st;
-	char *sysfs;
-	int depth;
 
 	/* On several devices: the one it was mounted by stands for all. */
 	if (!major(device) && mount->source && !strncmp(mount->source, "/dev/", 5) &&
 	    !stat(mount->source, &st))
 		device = st.st_rdev;
-	sysfs = text("/sys/dev/block/%u:%u", major(device), minor(device));
-	depth = device_depth(sysfs, left);
-	free(sysfs);
-	return depth;
+	return number_depth(device, left);
 }
 
 /* One more than the filesystem that the file behind a loop device is on; 0: no loop device. */
@@ -217,7 +224,8 @@ static int device_depth(const char *sysfs, int left)
 	return deepest;
 }
 
-int loop_depth(const struct mount *mount)
+int loop_depth(const struct target *target)
 {
-	return mount_depth(mount, 16);
+	return target->device ? number_depth(target->device, MAX_DEPTH)
+			      : mount_depth(&target->mount, MAX_DEPTH);
 }

@@ -20,6 +20,23 @@ works run "$mnt" "$device" "$mnt" -- true
 works run "$mnt" -- "$freezefd" run "$mnt" -- "$freezefd" status --quiet "$mnt"
 works run "$device" -- "$freezefd" status --quiet "$device"
 
+# ---- One filesystem, several devices
+
+umount "$mnt"
+mkfs.btrfs -qf "$device" "$spare" >/dev/null
+mount "$device" "$mnt"
+if [[ $("$freezefd" status -n -o ENGINE "$mnt") = native ]]; then
+	works run "$spare" "$mnt" "$device" -- sh -c "[ \$('$freezefd' list -n | wc -l) = 1 ]"
+	works run "$mnt" -- sh -c "'$freezefd' status -n -o TARGET,HOLDERS '$spare' | grep -q '$mnt.*freezefd ('"
+	works run "$mnt" -- sh -c "[ \$('$freezefd' status -n -o STATE | grep -c frozen) = 1 ]"
+else
+	skip "targets that are devices of one filesystem" "this engine does not tell whose the second device is"
+fi
+umount "$mnt"
+wipefs -qa "$device" "$spare"
+btrfs device scan --forget >/dev/null 2>&1
+fresh_fs "$device"
+
 # ---- Broken in the middle
 
 until_thawed="until [ \"\$('$freezefd' status -n -o STATE '$mnt')\" = thawed ]; do sleep 0.02; done"

@@ -142,13 +142,14 @@ int freezefd_set_timeout(int fd, uint64_t ns);
 
 /**
  * Tell whether a filesystem is frozen, and by how many. Never blocks, never
- * changes anything.
+ * changes anything. While the state changes, the members may be a moment apart.
  *
  * @param any_fd  any open file on the filesystem, an open block device, or a
  *                freeze descriptor.
  *
  * @returns 0, or -ENODEV for a block device with no filesystem on it; -EBADF;
- * -ENOSYS when no engine works here.
+ * -ENOSYS when no engine works here; -EMFILE or -ENFILE: finding out which does
+ * needs a descriptor.
  */
 int freezefd_status(int any_fd, struct freezefd_status *status);
 
@@ -159,7 +160,7 @@ int freezefd_status(int any_fd, struct freezefd_status *status);
  * @param target  any open file on the filesystem, or an open block device.
  *
  * @returns 0, or -EINVAL when there was nothing to thaw; -EPERM; -ENODEV;
- * -EOPNOTSUPP; -EBADF; -ENOSYS.
+ * -EOPNOTSUPP on a freeze descriptor; -EBADF; -ENOSYS; -EMFILE, -ENFILE.
  */
 int freezefd_thaw_force(int target);
 
@@ -167,8 +168,8 @@ int freezefd_thaw_force(int target);
  * The engine that answers for a freeze descriptor, or would for another file.
  *
  * @returns its name ("native"), a string that is never freed; NULL with errno set
- * when there is none: ENOSYS, or EINVAL where FREEZEFD_ENGINE names an unknown
- * one.
+ * when there is none: ENOSYS, EINVAL where FREEZEFD_ENGINE names an unknown one,
+ * or as freezefd_status().
  */
 const char *freezefd_engine(int any_fd);
 

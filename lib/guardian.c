@@ -437,6 +437,8 @@ static int guardian_thaw_force(int target)
 
 	for (int i = 0; i < ATTEMPTS; i++) {
 		ret = check_target(target, &record, &reader);
+		if (ret == -EOPNOTSUPP)
+			return -EINVAL; /* what cannot be frozen is not */
 		if (ret)
 			return ret;
 		ret = ask_fs(&record, &request, -1, true, &reply);

@@ -55,6 +55,7 @@ bool fdinfo_parse(FILE *file, struct fdinfo *info)
 	if (*info->hold)
 		return true;
 	free(info->fs);
+	*info = (struct fdinfo){0};
 	return false;
 }
 

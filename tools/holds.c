@@ -53,7 +53,7 @@ static bool open_targets(struct holds *holds, char **names, int count)
 			target_close(target);
 			continue;
 		}
-		place[holds->count].depth = loop_depth(target);
+		place[holds->count].depth = loop_depth(&target->mount);
 		place[holds->count].order = target->mounted ? target->mount.order : INT_MAX;
 		holds->count++;
 	}

@@ -5,6 +5,7 @@
  */
 #include <dirent.h>
 #include <fcntl.h>
+#include <glob.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -14,9 +15,6 @@
 #include <libmount.h>
 
 #include "tool.h"
-
-/* More than anybody nests, and an end where they go round. */
-#define MAX_DEPTH 16
 
 /* The table lives as long as the process: what mount_of_...() return points into it. */
 static struct libmnt_table *mounts(void)
@@ -71,14 +69,65 @@ static bool has_id(struct libmnt_fs *fs, uint64_t id)
 	return (uint64_t)mnt_fs_get_id(fs) == id;
 }
 
+static bool is_device(const char *path, dev_t device)
+{
+	struct stat st;
+
+	return path && !strncmp(path, "/dev/", 5) && !stat(path, &st) && S_ISBLK(st.st_mode) &&
+	       st.st_rdev == device;
+}
+
 /* For a filesystem on several devices, whose number is not one of them. */
 static bool has_source(struct libmnt_fs *fs, uint64_t device)
 {
-	const char *source = mnt_fs_get_source(fs);
-	struct stat st;
+	return major(mnt_fs_get_devno(fs)) == 0 && is_device(mnt_fs_get_source(fs), device);
+}
 
-	return major(mnt_fs_get_devno(fs)) == 0 && source && !strncmp(source, "/dev/", 5) &&
-	       !stat(source, &st) && S_ISBLK(st.st_mode) && st.st_rdev == device;
+/* btrfs tells in sysfs which devices are one filesystem's. */
+static bool btrfs_has_both(const char *one, const char *other)
+{
+	char *pattern = text("/sys/fs/btrfs/*/devices/%s", strrchr(one, '/') + 1), *path;
+	bool found = false;
+	glob_t devices;
+
+	if (!glob(pattern, GLOB_NOSORT, NULL, &devices)) {
+		*strrchr(devices.gl_pathv[0], '/') = 0;
+		path = text("%s/%s", devices.gl_pathv[0], strrchr(other, '/') + 1);
+		found = !access(path, F_OK);
+		free(path);
+		globfree(&devices);
+	}
+	free(pattern);
+	return found;
+}
+
+/* Not the device that it is named after: another one of btrfs, the log of XFS. */
+static bool has_device(struct libmnt_fs *fs, uint64_t device)
+{
+	static const char *const options[] = {"logdev", "rtdev"};
+	const char *source = mnt_fs_get_source(fs), *type = mnt_fs_get_fstype(fs);
+	char *value, *path, *name;
+	bool found = false;
+	struct stat st;
+	size_t len;
+
+	if (!source || !type || strncmp(source, "/dev/", 5))
+		return false;
+	for (size_t i = 0; !found && !strcmp(type, "xfs") && i < ARRAY_SIZE(options); i++) {
+		if (mnt_fs_get_option(fs, options[i], &value, &len))
+			continue;
+		path = text("%.*s", (int)len, value);
+		found = is_device(path, device);
+		free(path);
+	}
+	if (!strcmp(type, "btrfs") && !stat(source, &st)) {
+		name = device_path(st.st_rdev);
+		path = device_path(device);
+		found = name && path && btrfs_has_both(name, path);
+		free(name);
+		free(path);
+	}
+	return found;
 }
 
 bool mount_of_dev(dev_t dev, struct mount *mount)
@@ -88,7 +137,8 @@ bool mount_of_dev(dev_t dev, struct mount *mount)
 
 bool mount_of_device(dev_t device, struct mount *mount)
 {
-	return find(has_dev, device, mount) || find(has_source, device, mount);
+	return find(has_dev, device, mount) || find(has_source, device, mount) ||
+	       find(has_device, device, mount);
 }
 
 static bool mount_of_path(int fd, const char *path, struct mount *mount)
@@ -152,25 +202,21 @@ char *device_path(dev_t device)
 
 static int device_depth(const char *sysfs, int left);
 
-static int number_depth(dev_t device, int left)
-{
-	char *sysfs = text("/sys/dev/block/%u:%u", major(device), minor(device));
-	int depth = device_depth(sysfs, left);
-
-	free(sysfs);
-	return depth;
-}
-
 static int mount_depth(const struct mount *mount, int left)
 {
 	dev_t device = mount->dev;
 	struct stat st;
+	char *sysfs;
+	int depth;
 
 	/* On several devices: the one it was mounted by stands for all. */
 	if (!major(device) && mount->source && !strncmp(mount->source, "/dev/", 5) &&
 	    !stat(mount->source, &st))
 		device = st.st_rdev;
-	return number_depth(device, left);
+	sysfs = text("/sys/dev/block/%u:%u", major(device), minor(device));
+	depth = device_depth(sysfs, left);
+	free(sysfs);
+	return depth;
 }
 
 /* One more than the filesystem that the file behind a loop device is on; 0: no loop device. */
@@ -224,8 +270,7 @@ static int device_depth(const char *sysfs, int left)
 	return deepest;
 }
 
-int loop_depth(const struct target *target)
+int loop_depth(const struct mount *mount)
 {
-	return target->device ? number_depth(target->device, MAX_DEPTH)
-			      : mount_depth(&target->mount, MAX_DEPTH);
+	return mount_depth(mount, 16);
 }

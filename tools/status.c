@@ -226,12 +226,9 @@ static void ask_devices(struct view *view)
 		free(path);
 		if (target.fd < 0)
 			continue;
-		if (!freezefd_status(target.fd, &status) && status.state != FREEZE_STATE_THAWED) {
-			find_filesystem(&target);
-			/* Else it is one more device of a filesystem that has its line. */
-			if (!target.mounted)
-				add(view, &target, &status);
-		}
+		target.mount.dev = target.device;
+		if (!freezefd_status(target.fd, &status) && status.state != FREEZE_STATE_THAWED)
+			add(view, &target, &status);
 		target_close(&target);
 	}
 	if (devices)

@@ -21,47 +21,6 @@ static bool is_tag(const char *name)
 	return false;
 }
 
-/*
- * Which filesystem has this block device? /proc/self/mountinfo has one device of each, the
- * kernel that has freeze descriptors knows all, for who may freeze.
- */
-static bool superblock_of(int fd, dev_t *dev)
-{
-	struct freezefd_options options = {
-		.size = sizeof(options),
-		.flags = FREEZEFD_THAWED,
-		.engine = "native",
-	};
-	struct fdinfo info = {0};
-	int idle = freezefd_open(fd, &options);
-	FILE *file = NULL;
-	bool found;
-
-	if (idle >= 0) {
-		char *path = text("/proc/self/fdinfo/%d", idle);
-
-		file = fopen(path, "re");
-		free(path);
-	}
-	found = file && fdinfo_parse(file, &info) && info.count == 1;
-	if (found)
-		*dev = info.fs[0].dev;
-	free(info.fs);
-	if (file)
-		fclose(file);
-	if (idle >= 0)
-		close(idle);
-	return found;
-}
-
-void find_filesystem(struct target *target)
-{
-	target->mount.dev = target->device;
-	target->mounted = mount_of_device(target->device, &target->mount) ||
-			  (superblock_of(target->fd, &target->mount.dev) &&
-			   mount_of_dev(target->mount.dev, &target->mount));
-}
-
 bool target_open(struct target *target, const char *name)
 {
 	const char *path = name;
@@ -93,7 +52,9 @@ bool target_open(struct target *target, const char *name)
 	}
 	if (S_ISBLK(st.st_mode)) {
 		target->device = st.st_rdev;
-		find_filesystem(target);
+		target->mounted = mount_of_device(st.st_rdev, &target->mount);
+		if (!target->mounted)
+			target->mount.dev = st.st_rdev;
 	} else {
 		target->mounted = mount_of_file(target->fd, &target->mount);
 		if (!target->mounted)

@@ -33,10 +33,10 @@ int cmd_thaw(int argc, char **argv);
 /* text.c: what is read from and told to people */
 
 /*
- * What is no UTF-8 as \xHH, and what is a control character too if asked for. Freed by the
- * caller.
+ * What is not UTF-8 as \xHH; for a terminal, also what it would not show as a character.
+ * Freed by the caller.
  */
-char *escape(const char *string, bool controls);
+char *escape(const char *string, bool terminal);
 
 /* "freezefd: ABOUT: REASON; CURE" on standard error. */
 void complain(const char *about, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
@@ -98,24 +98,22 @@ bool mount_of_device(dev_t device, struct mount *mount);
 bool next_mount(size_t *index, struct mount *mount);
 /* "/dev/sda1", NULL when there is no such device. Freed by the caller. */
 char *device_path(dev_t device);
+/* How many loop devices there are between this filesystem and a real disk. */
+int loop_depth(const struct mount *mount);
 
 /* target.c */
 
 struct target {
 	const char *name; /* as the user gave it */
 	int fd;
-	dev_t device; /* of a block device, else 0 */
-	bool mounted; /* else only mount.dev is set: s_dev if the kernel tells it, or device */
+	dev_t device;	    /* of a block device, else 0 */
+	bool mounted;	    /* else only mount.dev is set, as far as one can tell */
 	struct mount mount; /* of the filesystem */
 };
 
 /* Opens a path, a block device, UUID=... and the like. Complains, returns false. */
 bool target_open(struct target *target, const char *name);
 void target_close(struct target *target);
-/* Of the block device that the target is: sets mounted and mount. */
-void find_filesystem(struct target *target);
-/* mounts.c: how many loop devices there are between its filesystem and a real disk. */
-int loop_depth(const struct target *target);
 
 /* holders.c: who holds what, as /proc tells it */
 

@@ -23,16 +23,14 @@ works run "$device" -- "$freezefd" status --quiet "$device"
 # ---- One filesystem, several devices
 
 umount "$mnt"
-mkfs.btrfs -qf "$device" "$spare" >/dev/null
-mount "$device" "$mnt"
-if [[ $("$freezefd" status -n -o ENGINE "$mnt") = native ]]; then
-	works run "$spare" "$mnt" "$device" -- sh -c "[ \$('$freezefd' list -n | wc -l) = 1 ]"
-	works run "$mnt" -- sh -c "'$freezefd' status -n -o TARGET,HOLDERS '$spare' | grep -q '$mnt.*freezefd ('"
+if mkfs.btrfs -qf "$device" "$spare" >/dev/null && mount -t btrfs "$device" "$mnt"; then
+	works run "$spare" "$mnt" "$device" -- sh -c "'$freezefd' status -n -o TARGET,FDS '$mnt' | grep -q ' 1$'"
+	works run "$mnt" -- sh -c "'$freezefd' status -n -o TARGET,FDS '$spare' | grep -q '$mnt *1$'"
 	works run "$mnt" -- sh -c "[ \$('$freezefd' status -n -o STATE | grep -c frozen) = 1 ]"
 else
-	skip "targets that are devices of one filesystem" "this engine does not tell whose the second device is"
+	skip "targets that are devices of one filesystem" "no btrfs here"
 fi
-umount "$mnt"
+umount_if_mounted
 wipefs -qa "$device" "$spare"
 btrfs device scan --forget >/dev/null 2>&1
 fresh_fs "$device"
@@ -141,6 +139,24 @@ if have_dm; then
 	dm_create || exit 1
 	umount "$mnt"
 	fresh_fs "$dm" || exit 1
+
+	# Who asks does not wait for who unmounts.
+	dd if=/dev/zero of="$mnt/dirty" bs=1M count=4 status=none
+	dm_stall
+	umount "$mnt" &
+	unmounting=$!
+	AWAIT=20 await grep -q '^State:.D' /proc/$unmounting/status
+	"$freezefd" status "$dm" >"$out" 2>"$err" &
+	asking=$!
+	answered() { ! kill -0 "$asking" 2>/dev/null; }
+	problem=
+	AWAIT=20 await answered || problem="no answer"
+	dm_resume
+	wait "$asking" || problem+="exit status $?: $(<"$err")"
+	wait "$unmounting"
+	result "status of a device while it is unmounted" "$problem"
+	fresh_fs "$dm" || exit 1
+
 	start_hold "$mnt"
 	# What the kernel does to the table when a device in use is removed.
 	dm_stall

@@ -70,7 +70,7 @@ static int call(int argc, char **argv)
 		return status;
 	}
 	if (*name)
-		fprintf(stderr, "freezefd: '%s' is no verb; see 'freezefd --help'\n", name);
+		complain(name, "no such verb; see 'freezefd --help'");
 	else
 		print_help(stderr);
 	return EXIT_USAGE;

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include "tool.h"
 
@@ -85,9 +86,12 @@ static int run(struct holds *holds, char **command, bool verbose)
 		free(span);
 	}
 	if (ret) {
-		complain(command[0], "%s",
-			 ret == ENOENT ? "no such command; check its name and PATH"
-				       : strerror(ret));
+		if (ret == ENOENT && strchr(command[0], '/') && !access(command[0], F_OK))
+			complain(command[0], "its interpreter is missing; see its first line");
+		else if (ret == ENOENT)
+			complain(command[0], "no such command; check its name and PATH");
+		else
+			complain(command[0], "%s", strerror(ret));
 		return ret == ENOENT ? EXIT_NO_COMMAND : EXIT_CANNOT_EXEC;
 	}
 	if (verdict)

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* Tables and JSON by way of libsmartcols, the columns being the user's choice. */
+#include <locale.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -27,19 +28,22 @@ static bool show(struct table *table, size_t column)
 
 static bool show_named(struct table *table, const struct column *columns, const char *list)
 {
+	locale_t ascii = newlocale(LC_CTYPE_MASK, "C", 0);
 	char *names = copy(list), *rest = names, *name;
 	bool ok = true;
 
 	while (ok && (name = strsep(&rest, ","))) {
 		size_t i = 0;
 
-		while (i < table->total && strcasecmp(columns[i].name, name) != 0)
+		/* Not as the locale has it: a Turkish 'i' is no 'I'. */
+		while (i < table->total && strcasecmp_l(columns[i].name, name, ascii) != 0)
 			i++;
 		ok = i < table->total && show(table, i);
 		if (!ok)
 			complain(name, "no such column; --help lists them");
 	}
 	free(names);
+	freelocale(ascii);
 	return ok;
 }
 

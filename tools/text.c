@@ -2,8 +2,8 @@
 /* What is read from people and told to them. */
 #include <ctype.h>
 #include <errno.h>
-#include <iconv.h>
 #include <inttypes.h>
+#include <langinfo.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -44,68 +44,79 @@ char *text(const char *fmt, ...)
 	return need(len < 0 ? NULL : string);
 }
 
-/* C1 controls are two bytes in UTF-8. */
+/* How many bytes the character has that begins here; 0 when it is none of UTF-8. */
+static size_t utf8_length(const char *string)
+{
+	const unsigned char *at = (const unsigned char *)string;
+
+	if (at[0] < 0x80)
+		return 1;
+	if (at[0] < 0xc2 || at[0] > 0xf4 || (at[1] & 0xc0) != 0x80)
+		return 0;
+	if (at[0] < 0xe0)
+		return 2;
+	/* Written longer than need be, half of a pair of UTF-16, beyond U+10FFFF. */
+	if ((at[0] == 0xe0 && at[1] < 0xa0) || (at[0] == 0xed && at[1] > 0x9f) ||
+	    (at[0] == 0xf0 && at[1] < 0x90) || (at[0] == 0xf4 && at[1] > 0x8f))
+		return 0;
+	if ((at[2] & 0xc0) != 0x80)
+		return 0;
+	if (at[0] < 0xf0)
+		return 3;
+	return (at[3] & 0xc0) == 0x80 ? 4 : 0;
+}
+
+/* Does a terminal take it for a command? C1 controls are two bytes in UTF-8. */
 static bool is_control(const char *at)
 {
+	if ((unsigned char)*at >= 0x80 && strcmp(nl_langinfo(CODESET), "UTF-8") != 0)
+		return true;
 	return iscntrl((unsigned char)*at) || (at[0] == '\xc2' && (unsigned char)at[1] < 0xa0);
 }
 
-/* How many bytes the character has that begins with this one. */
-static size_t utf8_length(unsigned char first)
-{
-	if (first < 0x80)
-		return 1;
-	if (first < 0xe0)
-		return 2;
-	return first < 0xf0 ? 3 : 4;
-}
-
-/* For glibc there are characters beyond the last of Unicode, U+10FFFF. */
-static bool beyond_unicode(const char *at)
-{
-	return (unsigned char)at[0] > 0xf4 || (at[0] == '\xf4' && (unsigned char)at[1] > 0x8f);
-}
-
-char *escape(const char *string, bool controls)
+char *escape(const char *string, bool terminal)
 {
 	char *result = array(NULL, 4 * strlen(string) + 1, 1), *to = result;
-	iconv_t utf8 = iconv_open("UTF-8", "UTF-8");
 
 	while (*string) {
-		size_t len = strnlen(string, utf8_length((unsigned char)*string)), room = 4;
-		char *from = (char *)string, *end = to;
+		size_t len = terminal && is_control(string) ? 0 : utf8_length(string);
 
-		if ((controls && is_control(from)) || beyond_unicode(from) ||
-		    iconv(utf8, &from, &len, &end, &room) == (size_t)-1 || len) {
-			iconv(utf8, NULL, NULL, NULL, NULL);
-			end = to + sprintf(to, "\\x%02x", (unsigned char)*string);
-			from = (char *)string + 1;
+		if (len) {
+			memcpy(to, string, len);
+			to += len;
+			string += len;
+		} else {
+			to += sprintf(to, "\\x%02x", (unsigned char)*string++);
 		}
-		string = from;
-		to = end;
 	}
 	*to = 0;
-	iconv_close(utf8);
 	return result;
 }
 
-void complain(const char *about, const char *fmt, ...)
+/* A line on standard error. What a name in it may have been chosen for does not get to the terminal. */
+static void __attribute__((format(printf, 2, 0)))
+print_line(const char *before, const char *fmt, va_list args, const char *after)
 {
-	char *reason = NULL, *line, *shown;
-	va_list args;
+	char *message, *line, *shown;
 
-	va_start(args, fmt);
-	if (vasprintf(&reason, fmt, args) < 0)
-		reason = NULL;
-	va_end(args);
-	need(reason);
-	line = text("freezefd: %s: %s", about, reason);
-	/* A name may have been chosen to confuse a terminal. */
+	need(vasprintf(&message, fmt, args) < 0 ? NULL : message);
+	line = text("%s%s%s", before, message, after);
 	shown = escape(line, true);
 	fprintf(stderr, "%s\n", shown);
 	free(shown);
 	free(line);
-	free(reason);
+	free(message);
+}
+
+void complain(const char *about, const char *fmt, ...)
+{
+	char *before = text("freezefd: %s: ", about);
+	va_list args;
+
+	va_start(args, fmt);
+	print_line(before, fmt, args, "");
+	va_end(args);
+	free(before);
 }
 
 void complain_errno(const char *about, int err)
@@ -149,13 +160,15 @@ void complain_errno(const char *about, int err)
 
 int usage_error(const char *verb, const char *fmt, ...)
 {
+	char *before = text("freezefd %s: ", verb),
+	     *after = text("; see 'freezefd %s --help'", verb);
 	va_list args;
 
-	fprintf(stderr, "freezefd %s: ", verb);
 	va_start(args, fmt);
-	vfprintf(stderr, fmt, args);
+	print_line(before, fmt, args, after);
 	va_end(args);
-	fprintf(stderr, "; see 'freezefd %s --help'\n", verb);
+	free(before);
+	free(after);
 	return EXIT_USAGE;
 }
 

@@ -437,8 +437,9 @@ static int guardian_thaw_force(int target)
 
 	for (int i = 0; i < ATTEMPTS; i++) {
 		ret = check_target(target, &record, &reader);
+		/* The block layer freezes what nobody else can, such as FAT. */
 		if (ret == -EOPNOTSUPP)
-			return -EINVAL; /* what cannot be frozen is not */
+			return thaw_strangers(target, &record, reader);
 		if (ret)
 			return ret;
 		ret = ask_fs(&record, &request, -1, true, &reply);

@@ -299,7 +299,7 @@ static int check_target(int target, struct sb_record *record, struct sb_reader *
 	/* Of others' guardians nobody would take a word, see connect_guardian(). */
 	if (!(record->flags & SB_MAY_FREEZE) || geteuid() != 0)
 		return -EPERM;
-	return record->flags & SB_CAN_FREEZE ? 0 : -EOPNOTSUPP;
+	return 0;
 }
 
 static void nap(void)
@@ -320,6 +320,8 @@ static int guardian_open(int target, uint32_t flags, uint64_t timeout_ns)
 
 	for (int i = 0; i < ATTEMPTS; i++) {
 		ret = check_target(target, &record, &reader);
+		if (!ret && !(record.flags & SB_CAN_FREEZE))
+			ret = -EOPNOTSUPP;
 		if (ret)
 			return ret;
 		ret = make_pair(pair);
@@ -427,6 +429,7 @@ static int thaw_strangers(int target, const struct sb_record *record, struct sb_
 	return ret;
 }
 
+/* Also of what cannot be frozen here, such as FAT: the block layer freezes it. */
 static int guardian_thaw_force(int target)
 {
 	const struct guardian_request request = {.op = GUARDIAN_FORCE};
@@ -437,9 +440,6 @@ static int guardian_thaw_force(int target)
 
 	for (int i = 0; i < ATTEMPTS; i++) {
 		ret = check_target(target, &record, &reader);
-		/* The block layer freezes what nobody else can, such as FAT. */
-		if (ret == -EOPNOTSUPP)
-			return thaw_strangers(target, &record, reader);
 		if (ret)
 			return ret;
 		ret = ask_fs(&record, &request, -1, true, &reply);

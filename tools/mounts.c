@@ -83,51 +83,61 @@ static bool has_source(struct libmnt_fs *fs, uint64_t device)
 	return major(mnt_fs_get_devno(fs)) == 0 && is_device(mnt_fs_get_source(fs), device);
 }
 
-/* btrfs tells in sysfs which devices are one filesystem's. */
-static bool btrfs_has_both(const char *one, const char *other)
-{
-	char *pattern = text("/sys/fs/btrfs/*/devices/%s", strrchr(one, '/') + 1), *path;
-	bool found = false;
-	glob_t devices;
-
-	if (!glob(pattern, GLOB_NOSORT, NULL, &devices)) {
-		*strrchr(devices.gl_pathv[0], '/') = 0;
-		path = text("%s/%s", devices.gl_pathv[0], strrchr(other, '/') + 1);
-		found = !access(path, F_OK);
-		free(path);
-		globfree(&devices);
-	}
-	free(pattern);
-	return found;
-}
-
-/* Not the device that it is named after: another one of btrfs, the log of XFS. */
-static bool has_device(struct libmnt_fs *fs, uint64_t device)
+/* The mount options name it. */
+static bool xfs_has_device(struct libmnt_fs *fs, dev_t device)
 {
 	static const char *const options[] = {"logdev", "rtdev"};
-	const char *source = mnt_fs_get_source(fs), *type = mnt_fs_get_fstype(fs);
-	char *value, *path, *name;
 	bool found = false;
-	struct stat st;
+	char *value, *path;
 	size_t len;
 
-	if (!source || !type || strncmp(source, "/dev/", 5))
-		return false;
-	for (size_t i = 0; !found && !strcmp(type, "xfs") && i < ARRAY_SIZE(options); i++) {
+	for (size_t i = 0; !found && i < ARRAY_SIZE(options); i++) {
 		if (mnt_fs_get_option(fs, options[i], &value, &len))
 			continue;
 		path = text("%.*s", (int)len, value);
 		found = is_device(path, device);
 		free(path);
 	}
-	if (!strcmp(type, "btrfs") && !stat(source, &st)) {
-		name = device_path(st.st_rdev);
-		path = device_path(device);
-		found = name && path && btrfs_has_both(name, path);
-		free(name);
-		free(path);
-	}
 	return found;
+}
+
+/* In the directory of sysfs that has the device it is named after. */
+static bool btrfs_has_device(struct libmnt_fs *fs, dev_t device)
+{
+	const char *source = mnt_fs_get_source(fs);
+	char *one, *other, *pattern, *path;
+	bool found = false;
+	glob_t devices;
+	struct stat st;
+
+	if (!source || stat(source, &st))
+		return false;
+	one = device_path(st.st_rdev);
+	other = device_path(device);
+	if (one && other) {
+		pattern = text("/sys/fs/btrfs/*/devices/%s", strrchr(one, '/') + 1);
+		if (!glob(pattern, GLOB_NOSORT, NULL, &devices)) {
+			*strrchr(devices.gl_pathv[0], '/') = 0;
+			path = text("%s/%s", devices.gl_pathv[0], strrchr(other, '/') + 1);
+			found = !access(path, F_OK);
+			free(path);
+			globfree(&devices);
+		}
+		free(pattern);
+	}
+	free(one);
+	free(other);
+	return found;
+}
+
+/* Not the device that it is named after: another one of btrfs, the log of XFS. */
+static bool has_device(struct libmnt_fs *fs, uint64_t device)
+{
+	const char *type = mnt_fs_get_fstype(fs);
+
+	if (type && !strcmp(type, "xfs"))
+		return xfs_has_device(fs, device);
+	return type && !strcmp(type, "btrfs") && btrfs_has_device(fs, device);
 }
 
 bool mount_of_dev(dev_t dev, struct mount *mount)

@@ -27,7 +27,7 @@
  * @fd_holds: freeze descriptors that hold the filesystem frozen
  * @user_holds: holds of FIFREEZE and of the block layer (device-mapper)
  * @kernel_holds: the kernel's own holds (suspend, online repair)
- * @reserved: always zero
+ * @dev: number of the filesystem (s_dev), of several the first; 0: is gone
  * @frozen_ns: how long the filesystem has been frozen, in nanoseconds of
  *	CLOCK_BOOTTIME; zero when it is not frozen
  * @timeout_ns: on a freeze descriptor that holds the filesystem, what is left
@@ -40,7 +40,7 @@ struct freeze_status {
 	__u32 fd_holds;
 	__u32 user_holds;
 	__u32 kernel_holds;
-	__u32 reserved;
+	__u32 dev;
 	__u64 frozen_ns;
 	__u64 timeout_ns;
 };

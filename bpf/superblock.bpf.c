@@ -71,6 +71,7 @@ struct user_namespace {
 };
 
 struct block_device {
+	unsigned int bd_dev;
 	void *bd_holder;
 };
 
@@ -90,6 +91,23 @@ struct super_block {
 
 struct xfs_mount {
 	struct super_block *m_super;
+};
+
+struct rcu_string { /* before 6.17 */
+	char str[1];
+};
+
+struct btrfs_device {
+	void *name; /* struct rcu_string, later the characters themselves */
+	struct block_device *bdev;
+};
+
+struct btrfs_fs_devices {
+	struct btrfs_device *latest_dev; /* 5.16 */
+};
+
+struct btrfs_fs_info {
+	struct btrfs_fs_devices *fs_devices;
 };
 
 struct inode {
@@ -174,7 +192,16 @@ struct cred {
 	struct user_namespace *user_ns;
 };
 
+struct pid_namespace {
+	unsigned int level;
+};
+
+struct nsproxy {
+	struct pid_namespace *pid_ns_for_children;
+};
+
 struct task_struct {
+	struct nsproxy *nsproxy;
 	struct hlist_node pid_links[2];
 	struct list_head thread_node;
 	struct files_struct *files;
@@ -300,12 +327,31 @@ static __always_inline void count_holds(struct super_block *sb, struct sb_record
 	}
 }
 
+/* The device that a btrfs is named after, which may change while it is mounted. */
+static __always_inline void fill_btrfs(struct super_block *sb, struct sb_record *record)
+{
+	struct btrfs_fs_info *info = BPF_CORE_READ(sb, s_fs_info);
+	struct btrfs_device *device;
+	void *path;
+
+	if (!bpf_core_field_exists(struct btrfs_fs_devices, latest_dev))
+		return;
+	device = BPF_CORE_READ(info, fs_devices, latest_dev);
+	record->bdev = BPF_CORE_READ(device, bdev, bd_dev);
+	path = BPF_CORE_READ(device, name);
+	if (bpf_core_type_exists(struct rcu_string))
+		path += bpf_core_field_offset(struct rcu_string, str);
+	bpf_probe_read_kernel_str(record->path, sizeof(record->path), path);
+}
+
 static __always_inline void fill(struct super_block *sb, struct sb_record *record)
 {
 	struct sb_writers *writers = __builtin_preserve_access_index(&sb->s_writers);
+	struct task_struct *task = (void *)bpf_get_current_task();
 
 	record->id = (__u64)sb ^ secret;
 	record->dev = BPF_CORE_READ(sb, s_dev);
+	record->bdev = BPF_CORE_READ(sb, s_bdev, bd_dev);
 	record->frozen = BPF_CORE_READ_BITFIELD_PROBED(writers, frozen);
 	if (BPF_CORE_READ(sb, s_flags) & SB_RDONLY)
 		record->flags |= SB_READ_ONLY;
@@ -313,10 +359,14 @@ static __always_inline void fill(struct super_block *sb, struct sb_record *recor
 		record->flags |= SB_CAN_FREEZE;
 	if (may_freeze(BPF_CORE_READ(sb, s_user_ns)))
 		record->flags |= SB_MAY_FREEZE;
+	if (BPF_CORE_READ(task, nsproxy, pid_ns_for_children, level))
+		record->flags |= SB_NESTED;
 	count_holds(sb, record);
 	bpf_probe_read_kernel_str(record->type, sizeof(record->type),
 				  BPF_CORE_READ(sb, s_type, name));
 	bpf_core_read_str(record->name, sizeof(record->name), &sb->s_id);
+	if (!__builtin_memcmp(record->type, "btrfs\0\0", 8))
+		fill_btrfs(sb, record);
 }
 
 /* 1 or 0, without a branch: the verifier follows each of them in the loops below. */

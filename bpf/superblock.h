@@ -8,6 +8,7 @@
 #define FREEZEFD_SUPERBLOCK_BPF_H
 
 #define SB_NAME_LEN 32
+#define SB_PATH_LEN 128
 
 enum {
 	SB_ARG_KEY,  /* of the answer in the map; anything that nobody else uses now */
@@ -36,7 +37,8 @@ enum {
 #define SB_CAN_FREEZE 1 /* the filesystem knows how to */
 #define SB_MAY_FREEZE 2 /* the caller has CAP_SYS_ADMIN in its user namespace */
 #define SB_READ_ONLY  4
-#define SB_COUNTED    8 /* the kernel counts holds; else user_holds is 1 when frozen */
+#define SB_COUNTED    8	 /* the kernel counts holds; else user_holds is 1 when frozen */
+#define SB_NESTED     16 /* the caller's children are in a PID namespace that is not the first */
 
 struct sb_record {
 	unsigned long long id; /* of the superblock, as long as it lives */
@@ -45,9 +47,14 @@ struct sb_record {
 	unsigned int user_holds;
 	unsigned int kernel_holds;
 	unsigned int flags;
-	unsigned int reserved;
+	unsigned int bdev;	/* its block device, encoded likewise; 0: it has none */
 	char type[SB_NAME_LEN]; /* of the filesystem */
 	char name[SB_NAME_LEN]; /* s_id: the name of its block device, where it has one */
+	/*
+	 * The path that btrfs knows bdev by: it takes over any other one that the device is
+	 * mounted by. Longer ones are cut off. Empty for other filesystems.
+	 */
+	char path[SB_PATH_LEN];
 };
 
 #define SB_UNFROZEN	   0

@@ -5,9 +5,9 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
-#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/inotify.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -23,8 +23,9 @@
 #include <unistd.h>
 
 #include <linux/fs.h>
+#include <linux/ioprio.h>
 
-#include "guardian.h"
+#include "process.h"
 
 /* The guardian is given up after so many seconds without a sign of life. */
 #define SILENCE_S 5
@@ -51,7 +52,10 @@ static void write_file(const char *path, const char *text)
 /* Best effort, each of them: not every machine allows it, and one must hold there too. */
 static void stand_apart(void)
 {
+	const struct rlimit unlimited = {RLIM_INFINITY, RLIM_INFINITY};
+	const struct sched_param none = {0};
 	struct rlimit files;
+	cpu_set_t all;
 
 	prctl(PR_SET_NAME, "freeze-guardian");
 	/* The end of the client's service is the end of the client, not ours. */
@@ -61,9 +65,15 @@ static void stand_apart(void)
 	write_file("/sys/fs/cgroup/pids/cgroup.procs", "0");
 	write_file("/sys/fs/cgroup/freezer/cgroup.procs", "0");
 	write_file("/proc/self/oom_score_adj", "-1000");
-	/* Others wait for the thaw: no queue behind those who compute. */
+	/* Others wait for the thaw, whatever the client was limited to: no queue behind those who compute. */
+	memset(&all, 0xff, sizeof(all));
+	sched_setaffinity(0, sizeof(all), &all);
+	sched_setscheduler(0, SCHED_OTHER, &none);
 	setpriority(PRIO_PROCESS, 0, -20);
-	/* Nor may to find memory mean to write, or to drop inodes of what is frozen. */
+	syscall(SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0, IOPRIO_PRIO_VALUE(IOPRIO_CLASS_BE, 0));
+	setrlimit(RLIMIT_CPU, &unlimited);
+	setrlimit(RLIMIT_MEMLOCK, &unlimited);
+	/* A search for memory must not write, or drop inodes of what is frozen. */
 	prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0);
 	if (!getrlimit(RLIMIT_NOFILE, &files)) {
 		files.rlim_cur = files.rlim_max;
@@ -77,30 +87,64 @@ static int settle(int fds[GUARDIAN_FDS])
 	int null;
 
 	for (int i = 0; i < GUARDIAN_FDS; i++) {
-		fds[i] = fcntl(i, F_DUPFD_CLOEXEC, 16);
-		if (fds[i] < 0)
+		int fd = fcntl(i, F_DUPFD_CLOEXEC, 16);
+
+		if (fd < 0)
 			return -errno;
+		fds[i] = fd;
 	}
 	for (int i = 0; i < GUARDIAN_FDS; i++)
 		close(i);
 	null = open("/dev/null", O_RDWR);
 	if (null != 0 || dup(null) != 1 || dup(null) != 2)
 		return -EMFILE;
+	umask(077);
 	return chdir("/") ? -errno : 0;
 }
 
-/* The one that is mounted: the target may be another of the filesystem's devices. */
-static int find_bdev(int target, const struct sb_record *record, dev_t *dev)
+/*
+ * Our name in the folder of sockets is taken by a lock, which ends with us. What one that was
+ * killed has left there is cleared away.
+ */
+static int listen_for(struct fs *fs)
 {
-	struct stat st;
-	int ret = sb_find_bdev(record, dev);
+	const dev_t dev = sb_dev(fs->record.dev);
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	struct stat locked, named;
+	char lock[40];
 
-	if (!ret)
-		return 0;
-	if (fstat(target, &st) || !S_ISBLK(st.st_mode))
-		return ret;
-	*dev = st.st_rdev;
-	return 0;
+	snprintf(address.sun_path, sizeof(address.sun_path), GUARDIAN_NAME, major(dev), minor(dev));
+	snprintf(lock, sizeof(lock), GUARDIAN_NAME ".lock", major(dev), minor(dev));
+	if (mkdir(GUARDIAN_DIR, 0700) && errno != EEXIST)
+		return -errno;
+	fs->directory = open(GUARDIAN_DIR, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fs->directory < 0 || fchdir(fs->directory))
+		return -errno;
+	fs->lock = open(lock, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	if (fs->lock < 0)
+		return -errno;
+	/* Another one was faster, or has just left. */
+	if (flock(fs->lock, LOCK_EX | LOCK_NB))
+		return errno == EWOULDBLOCK ? -EAGAIN : -errno;
+	if (fstat(fs->lock, &locked) || stat(lock, &named) || locked.st_ino != named.st_ino)
+		return -EAGAIN;
+	unlink(address.sun_path);
+	fs->listener = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fs->listener < 0 || bind(fs->listener, (struct sockaddr *)&address, sizeof(address)) ||
+	    listen(fs->listener, SOMAXCONN))
+		return -errno;
+	return chdir("/") ? -errno : 0;
+}
+
+static void leave_directory(const struct fs *fs)
+{
+	const dev_t dev = sb_dev(fs->record.dev);
+	char name[40];
+
+	snprintf(name, sizeof(name), GUARDIAN_NAME, major(dev), minor(dev));
+	unlinkat(fs->directory, name, 0);
+	strcat(name, ".lock");
+	unlinkat(fs->directory, name, 0);
 }
 
 /*
@@ -108,25 +152,51 @@ static int find_bdev(int target, const struct sb_record *record, dev_t *dev)
  * the client's may be meant to end. So we have one of our own, with nothing in
  * it but the node of the block device.
  */
-static int leave_namespace(dev_t dev)
+static int leave_namespace(const struct fs *fs)
 {
+	char path[SB_PATH_LEN + 1];
+
 	if (unshare(CLONE_NEWNS) || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) ||
 	    mount("freeze-guardian", "/dev", "tmpfs", MS_NOEXEC | MS_NOSUID, "size=64k,mode=700") ||
-	    chdir("/dev") || mknod("." BDEV, S_IFBLK | 0600, dev) ||
+	    chdir("/dev"))
+		return -errno;
+	snprintf(path, sizeof(path), ".%s", fs->bdev);
+	for (char *at = strchr(path + 2, '/'); at; at = strchr(at + 1, '/')) {
+		*at = 0;
+		if (mkdir(path, 0700) && errno != EEXIST)
+			return -errno;
+		*at = '/';
+	}
+	if (mknod(path, S_IFBLK | 0600, sb_dev(fs->record.bdev)) ||
 	    /* The old root comes to lie on top of the new one, and is taken off. */
 	    syscall(SYS_pivot_root, ".", ".") || umount2(".", MNT_DETACH) || chdir("/"))
 		return -errno;
 	return 0;
 }
 
+/*
+ * The kernel gives a user no more than 128 instances of inotify, and root needs them for other
+ * things. They are counted for the effective user: each guardian is one of its own for a moment.
+ */
+static int new_inotify(const struct fs *fs)
+{
+	const uid_t apart = 0x70000000 | fs->record.dev;
+	int fd;
+
+	syscall(SYS_setresuid, -1, apart, -1);
+	fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
+	syscall(SYS_setresuid, -1, 0, -1);
+	return fd;
+}
+
 /* An inotify watch goes with the filesystem and keeps neither that nor a mount of it. */
 static int watch_end(struct fs *fs)
 {
-	int root = sb_open_root(fs->reader, BDEV, &fs->record), ret = 0;
+	int root = sb_open_root(fs->reader, fs->bdev, &fs->record), ret = 0;
 
 	if (root < 0)
 		return root;
-	fs->inotify = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
+	fs->inotify = new_inotify(fs);
 	if (fs->inotify < 0 || fchdir(root) ||
 	    inotify_add_watch(fs->inotify, ".", IN_DELETE_SELF | IN_ONLYDIR) < 0)
 		ret = -errno;
@@ -136,41 +206,24 @@ static int watch_end(struct fs *fs)
 	return ret;
 }
 
-static int listen_for(struct fs *fs)
-{
-	struct sockaddr_un address = {.sun_family = AF_UNIX};
-	const int on = 1;
-	int n;
-
-	n = snprintf(address.sun_path + 1, sizeof(address.sun_path) - 1, GUARDIAN_FS "%u:%u",
-		     sb_major(&fs->record), sb_minor(&fs->record));
-	fs->listener = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (fs->listener < 0 || setsockopt(fs->listener, SOL_SOCKET, SO_PASSCRED, &on, sizeof(on)))
-		return -errno;
-	if (bind(fs->listener, (struct sockaddr *)&address,
-		 offsetof(struct sockaddr_un, sun_path) + 1 + n))
-		/* Another one was faster. */
-		return errno == EADDRINUSE ? -EAGAIN : -errno;
-	return listen(fs->listener, SOMAXCONN) ? -errno : 0;
-}
-
 static int prepare(struct fs *fs, const int fds[GUARDIAN_FDS])
 {
-	dev_t dev;
 	int ret;
 
 	fs->reader = (struct sb_reader){fds[GUARDIAN_PROG], fds[GUARDIAN_MAP]};
 	ret = sb_read(fs->reader, fds[GUARDIAN_TARGET], &fs->record);
 	if (ret)
 		return ret;
-	ret = find_bdev(fds[GUARDIAN_TARGET], &fs->record, &dev);
+	/* A path that is cut off would become the name of the btrfs. */
+	if (!fs->record.bdev || strlen(fs->record.path) == SB_PATH_LEN - 1)
+		return -EOPNOTSUPP;
+	fs->bdev = *fs->record.path ? fs->record.path : "/bdev";
+	ret = listen_for(fs);
 	/* While the client's target keeps the filesystem from going away, if it does. */
 	if (!ret)
-		ret = leave_namespace(dev);
+		ret = leave_namespace(fs);
 	if (!ret)
 		ret = watch_end(fs);
-	if (!ret)
-		ret = listen_for(fs);
 	close(fds[GUARDIAN_TARGET]);
 	return ret;
 }
@@ -181,7 +234,7 @@ static int prepare(struct fs *fs, const int fds[GUARDIAN_FDS])
  * a file that was deleted on what is frozen, in whose release it waits for the
  * thaw that is its own to do.
  */
-static void watch_over(pid_t guardian, struct common *common)
+static void watch_over(pid_t guardian, const struct fs *fs, struct common *common)
 {
 	const struct timespec second = {.tv_sec = 1};
 	unsigned int beats = 0, silent = 0;
@@ -209,52 +262,52 @@ static void watch_over(pid_t guardian, struct common *common)
 	root = common->root;
 	if (root >= 0)
 		ioctl(root, FITHAW, 0);
+	leave_directory(fs);
 	/* The last one who has the sockets: their holders see the end of them. */
 }
 
 int main(void)
 {
-	int fds[GUARDIAN_FDS], ret;
+	int fds[GUARDIAN_FDS] = {0, 1, 2, 3}, ret;
 	struct guardian_reply reply = {0};
 	struct common *common;
-	struct fs fs = {0};
-	pid_t pid;
+	struct fs fs = {.lock = -1, .listener = -1};
+	pid_t pid = -1;
 
 	block_signals();
-	ret = settle(fds);
-	if (ret)
-		return 1;
 	stand_apart();
-	ret = prepare(&fs, fds);
+	ret = settle(fds);
+	if (!ret)
+		ret = prepare(&fs, fds);
 	common = mmap(NULL, sizeof(*common), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1,
 		      0);
 	fs.watcher = syscall(SYS_pidfd_open, getpid(), 0);
 	if (!ret && (common == MAP_FAILED || fs.watcher < 0))
 		ret = -errno;
-	if (ret)
-		goto out;
-	common->root = -1;
-
-	/* One table of descriptors for both: what one of them holds the other one holds. */
-	pid = syscall(SYS_clone, CLONE_FILES | SIGCHLD, NULL, NULL, NULL, NULL);
-	if (pid < 0) {
-		ret = -errno;
-		goto out;
+	if (!ret) {
+		common->root = -1;
+		/* One table of descriptors for both: what one of them holds the other one holds. */
+		pid = syscall(SYS_clone, CLONE_FILES | SIGCHLD, NULL, NULL, NULL, NULL);
+		if (pid < 0)
+			ret = -errno;
 	}
-	/* The text may be on the very filesystem that is frozen: nothing may be left to read. */
-	mlockall(MCL_CURRENT | MCL_FUTURE);
+	if (!ret)
+		/* The text may be on the very filesystem that is frozen: nothing may be left to read. */
+		mlockall(MCL_CURRENT | MCL_FUTURE);
 	if (pid > 0) {
-		watch_over(pid, common);
+		watch_over(pid, &fs, common);
 		return 0;
 	}
+	if (ret && fs.listener >= 0)
+		leave_directory(&fs);
+	reply.error = ret;
 	send(fds[GUARDIAN_BOOT], &reply, sizeof(reply), MSG_NOSIGNAL);
+	if (ret)
+		return 1;
 	close(fds[GUARDIAN_BOOT]);
 	serve(&fs, common);
+	leave_directory(&fs);
 	/* It may have been stopped. */
 	syscall(SYS_pidfd_send_signal, fs.watcher, SIGKILL, NULL, 0);
 	return 0;
-out:
-	reply.error = ret;
-	send(fds[GUARDIAN_BOOT], &reply, sizeof(reply), MSG_NOSIGNAL);
-	return 1;
 }

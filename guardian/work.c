@@ -9,7 +9,7 @@
 
 #include <linux/fs.h>
 
-#include "guardian.h"
+#include "process.h"
 
 #define STACK_SIZE (64 * 1024) /* all of it is locked in memory */
 
@@ -22,7 +22,7 @@ static int result;
 
 static int freeze(void)
 {
-	int root = sb_open_root(fs->reader, BDEV, &fs->record);
+	int root = sb_open_root(fs->reader, fs->bdev, &fs->record);
 
 	if (root < 0)
 		return root;
@@ -60,7 +60,7 @@ static int force(void)
 	int root = common->root, ret;
 
 	if (root < 0)
-		root = sb_open_root(fs->reader, BDEV, &fs->record);
+		root = sb_open_root(fs->reader, fs->bdev, &fs->record);
 	if (root < 0)
 		return root;
 	ret = sb_thaw_all(fs->reader, root, fs->record.id);

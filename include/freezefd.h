@@ -40,6 +40,12 @@ extern "C" {
 
 /* freezefd_options.flags */
 #define FREEZEFD_THAWED 1 /* Make the descriptor, do not freeze yet. */
+/*
+ * Where the engine guardian would have to run in a PID namespace that is not the first one,
+ * hold all the same: the end of that namespace leaves the filesystem frozen. Other engines
+ * keep their promise with it and without.
+ */
+#define FREEZEFD_MAY_STAY_FROZEN 2
 
 /**
  * What freezefd_open() is asked for. Zero it, then set size.
@@ -47,7 +53,7 @@ extern "C" {
 struct freezefd_options {
 	/** sizeof(struct freezefd_options), for later extensions. */
 	size_t size;
-	/** FREEZEFD_THAWED or 0. Others: -EINVAL. */
+	/** Any of FREEZEFD_THAWED, FREEZEFD_MAY_STAY_FROZEN. Others: -EINVAL. */
 	uint32_t flags;
 	/** Must be 0. */
 	uint32_t reserved;
@@ -80,8 +86,12 @@ struct freezefd_status {
 	uint32_t user_holds;
 	/** The kernel's own holds (suspend, online repair). */
 	uint32_t kernel_holds;
-	/** 0. */
-	uint32_t reserved;
+	/**
+	 * The filesystem's device number (s_dev), as in the third field of
+	 * /proc/PID/mountinfo; convert it to dev_t. Of several filesystems on one
+	 * block device that of the first. 0: not known.
+	 */
+	uint32_t dev;
 	/** How long it has been frozen, nanoseconds of CLOCK_BOOTTIME; 0: is not. */
 	uint64_t frozen_ns;
 	/**
@@ -105,8 +115,11 @@ struct freezefd_status {
  * -ENODEV a block device with no filesystem on it;
  * -EBADF not an open descriptor, or opened with O_PATH;
  * -EINVAL options that are not understood, or an unknown engine;
- * -ENOSYS no engine works here;
- * -EINTR, -EBUSY, -EIO, -EMFILE, -ENFILE, -ENOMEM: the system's own reasons.
+ * -ENOSYS no engine works here; -ELIBACC the helpers of the engine are missing;
+ * -ENOTRECOVERABLE the engine cannot keep its promise in this PID namespace, see
+ * FREEZEFD_MAY_STAY_FROZEN;
+ * -EINTR a signal came before it was frozen;
+ * -EBUSY, -EIO, -EMFILE, -ENFILE, -ENOMEM: the system's own reasons.
  * After an error nothing is left frozen.
  */
 int freezefd_open(int target, const struct freezefd_options *options);
@@ -114,8 +127,8 @@ int freezefd_open(int target, const struct freezefd_options *options);
 /**
  * Freeze again after a thaw.
  *
- * @returns 0, or -EBUSY when fd holds already; -ESTALE when the filesystem is
- * gone; -ETIME or -ECANCELED when fd was broken and no thaw has told it yet.
+ * @returns 0, or -EBUSY when fd holds already; -EINTR when a signal came before it
+ * was frozen, and it is not; -ESTALE when the filesystem is gone; -ETIME or -ECANCELED when fd was broken and no thaw has told it yet.
  */
 int freezefd_freeze(int fd);
 
@@ -141,15 +154,18 @@ int freezefd_thaw(int fd);
 int freezefd_set_timeout(int fd, uint64_t ns);
 
 /**
- * Tell whether a filesystem is frozen, and by how many. Never blocks, never
- * changes anything. While the state changes, the members may be a moment apart.
+ * Tell whether a filesystem is frozen, and by how many. Takes no lock that a freeze
+ * or a sync holds, and changes nothing. While the state changes, the members may be
+ * a moment apart. With the engine guardian it waits for an answer of that, for at most
+ * a second.
  *
  * @param any_fd  any open file on the filesystem, an open block device, or a
  *                freeze descriptor.
  *
  * @returns 0, or -ENODEV for a block device with no filesystem on it; -EBADF;
  * -ENOSYS when no engine works here; -EMFILE or -ENFILE: finding out which does
- * needs a descriptor.
+ * needs a descriptor; -ETIMEDOUT on a freeze descriptor when the guardian did not
+ * answer within a second.
  */
 int freezefd_status(int any_fd, struct freezefd_status *status);
 

@@ -45,7 +45,7 @@ static int check_options(const struct freezefd_options *options)
 	for (size_t i = sizeof(*options); i < options->size; i++)
 		if (byte[i])
 			return -E2BIG;
-	if (options->flags & ~FREEZEFD_THAWED || options->reserved)
+	if (options->flags & ~(FREEZEFD_THAWED | FREEZEFD_MAY_STAY_FROZEN) || options->reserved)
 		return -EINVAL;
 	return options->timeout_ns > INT64_MAX ? -EINVAL : 0;
 }

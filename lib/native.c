@@ -28,7 +28,7 @@ SAME_PLACE(hold);
 SAME_PLACE(fd_holds);
 SAME_PLACE(user_holds);
 SAME_PLACE(kernel_holds);
-SAME_PLACE(reserved);
+SAME_PLACE(dev);
 SAME_PLACE(frozen_ns);
 SAME_PLACE(timeout_ns);
 
@@ -75,7 +75,7 @@ static bool native_owns(int fd)
 
 static int native_open(int target, uint32_t flags, uint64_t timeout_ns)
 {
-	struct freezefd_args args = {.flags = flags, .timeout_ns = timeout_ns};
+	struct freezefd_args args = {.flags = flags & FREEZEFD_THAWED, .timeout_ns = timeout_ns};
 
 	return call(target, FS_IOC_FREEZEFD, &args);
 }

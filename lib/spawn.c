@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /* Starts a helper without the caller noticing. */
-#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -27,29 +26,12 @@ struct helper {
 	int error;
 };
 
-/*
- * Where the helpers are installed; for the library in the build tree, which is
- * never where one is installed, the ones that were built along with it.
- */
 static int find(struct helper *helper, const char *name)
 {
-	const char *dir = secure_getenv("FREEZEFD_LIBEXEC"), *slash;
-	Dl_info info;
+	const char *dir = secure_getenv("FREEZEFD_LIBEXEC");
 
-	if (!dir || !*dir) {
-		dir = HELPER_DIR;
-		if (dladdr((void *)spawn_helper, &info) && info.dli_fname) {
-			char *real = realpath(info.dli_fname, NULL);
-
-			slash = real ? strrchr(real, '/') : NULL;
-			if (slash && (size_t)(slash - real) == strlen(BUILD_LIB_DIR) &&
-			    !strncmp(real, BUILD_LIB_DIR, slash - real))
-				dir = BUILD_HELPER_DIR;
-			free(real);
-		}
-	}
-	if (snprintf(helper->path, sizeof(helper->path), "%s/%s", dir, name) >=
-	    (int)sizeof(helper->path))
+	if (snprintf(helper->path, sizeof(helper->path), "%s/%s", dir && *dir ? dir : HELPER_DIR,
+		     name) >= (int)sizeof(helper->path))
 		return -ENAMETOOLONG;
 	return access(helper->path, X_OK) ? -errno : 0;
 }
@@ -100,7 +82,8 @@ int spawn_helper(const char *name, const int *fds, size_t count)
 		return -EINVAL;
 	helper.error = find(&helper, name);
 	if (helper.error)
-		return helper.error == -ENOENT ? -ENOSYS : helper.error;
+		/* The kernel has no other use for this one. */
+		return helper.error == -ENOENT ? -ELIBACC : helper.error;
 	helper.stack = malloc(STACK_SIZE);
 	if (!helper.stack)
 		return -ENOMEM;

@@ -172,23 +172,14 @@ int sb_read(struct sb_reader reader, int fd, struct sb_record *record)
 	return ret == -ENODEV && *name ? read_btrfs(reader, fd, name, record) : ret;
 }
 
-int sb_find_bdev(const struct sb_record *record, dev_t *dev)
+void sb_status(const struct sb_record *record, struct freezefd_status *status)
 {
-	unsigned int maj, min;
-	char path[64];
-	FILE *file;
-	int n;
-
-	snprintf(path, sizeof(path), "/sys/class/block/%s/dev", record->name);
-	file = fopen(path, "re");
-	if (!file)
-		return -EOPNOTSUPP;
-	n = fscanf(file, "%u:%u", &maj, &min);
-	fclose(file);
-	if (n != 2)
-		return -EIO;
-	*dev = makedev(maj, min);
-	return 0;
+	status->state = record->frozen == SB_UNFROZEN	       ? FREEZE_STATE_THAWED
+			: record->frozen == SB_FREEZE_COMPLETE ? FREEZE_STATE_FROZEN
+							       : FREEZE_STATE_FREEZING;
+	status->user_holds = record->user_holds;
+	status->kernel_holds = record->kernel_holds;
+	status->dev = sb_dev(record->dev);
 }
 
 static int mount_unseen(const char *bdev, const struct sb_record *record)

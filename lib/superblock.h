@@ -5,9 +5,11 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/sysmacros.h>
 #include <sys/types.h>
 
 #include "../bpf/superblock.h"
+#include "freezefd.h"
 
 /* The program of bpf/superblock.bpf.c and the map of its answers, loaded. */
 struct sb_reader {
@@ -23,6 +25,9 @@ struct sb_reader {
 /* Of the filesystem that the file is on, or of the one on the block device that it is. */
 int sb_read(struct sb_reader reader, int fd, struct sb_record *record);
 
+/* What a record tells of a status; the rest stays as it is. */
+void sb_status(const struct sb_record *record, struct freezefd_status *status);
+
 /* Of one that is known. */
 int sb_read_id(struct sb_reader reader, uint64_t id, struct sb_record *record);
 
@@ -35,14 +40,11 @@ int sb_peer(struct sb_reader reader, int socket, uint64_t first);
 
 /*
  * Its root directory, open for reading, by way of a mount that nobody sees and
- * that ends with the descriptor. bdev is the path of a block device of the
- * filesystem. The superblock must be there: what is not mounted is not to be
+ * that ends with the descriptor. bdev is the path of its block device: for a btrfs
+ * the one of the record, or that would become its name. The superblock must be there: what is not mounted is not to be
  * mounted by this.
  */
 int sb_open_root(struct sb_reader reader, const char *bdev, const struct sb_record *record);
-
-/* The number of its block device; -EOPNOTSUPP where it has none. */
-int sb_find_bdev(const struct sb_record *record, dev_t *dev);
 
 /*
  * Calls FITHAW until none of its holds is left. -EINVAL when there was none that
@@ -50,15 +52,10 @@ int sb_find_bdev(const struct sb_record *record, dev_t *dev);
  */
 int sb_thaw_all(struct sb_reader reader, int root, uint64_t id);
 
-/* Of the kernel's own encoding of a device number. */
-static inline unsigned int sb_major(const struct sb_record *record)
+/* A device number that the kernel has encoded for itself. */
+static inline dev_t sb_dev(unsigned int dev)
 {
-	return record->dev >> 20;
-}
-
-static inline unsigned int sb_minor(const struct sb_record *record)
-{
-	return record->dev & 0xfffff;
+	return makedev(dev >> 20, dev & 0xfffff);
 }
 
 #endif /* FREEZEFD_SUPERBLOCK_H */

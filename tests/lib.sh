@@ -5,6 +5,7 @@
 top=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 build=${FREEZEFD_BUILD:-$top/build}
 freezefd=${FREEZEFD:-$build/tools/freezefd}
+export FREEZEFD_LIBEXEC=$build/guardian
 export LD_LIBRARY_PATH=$build/lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
 export LC_ALL=C.UTF-8
 

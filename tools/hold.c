@@ -21,8 +21,9 @@ static const char usage[] =
 	"TARGET is a file or directory on the filesystem, its block device, or UUID=...\n"
 	"\n"
 	"  -t, --timeout TIME   thaw after TIME (30s, 500ms, 5m), and fail\n"
-	"  -d, --detach         hold in the background; print a name for 'freezefd release'\n" ENGINE_HELP
+	"  -d, --detach         hold in the background; print a name for 'freezefd release'\n"
 	"  -J, --json           print JSON\n"
+	"      --may-stay-frozen  in a container, hold though its end may leave all frozen\n"
 	"  -h, --help           this help\n"
 	"\n"
 	"Exit status: 0 held to the end; 124 broken; 1 cannot freeze; 128+N signal N came\n"
@@ -40,36 +41,53 @@ static bool input_ended(struct pollfd *input)
 	return !len;
 }
 
-static int announce(const struct holds *holds, const char *name, bool json)
+static char *announcement(const struct holds *holds, const char *name, bool json)
 {
 	static const struct column columns[] = {{.name = "TARGET"}, {.name = "NAME"}};
 	const struct table_options options = {.json = true};
 	struct table *table;
+	char *string;
+	size_t size;
+	FILE *out;
 
-	if (!json) {
-		puts(name ? name : "frozen");
-		return output_error();
-	}
+	if (!json)
+		return text("%s\n", name ? name : "frozen");
 	table = table_new("hold", columns, ARRAY_SIZE(columns), &options);
 	for (size_t i = 0; i < holds->count; i++) {
 		char *cells[] = {copy(holds->target[i].name), name ? copy(name) : NULL};
 
 		table_row(table, cells);
 	}
-	return table_print(table);
+	out = open_memstream(&string, &size);
+	if (!out)
+		abort();
+	table_write(table, out);
+	fclose(out);
+	return string;
+}
+
+/* The exit status when it could not be printed, of which is told when nothing is frozen any more. */
+static int unheard(int err)
+{
+	if (err == EINTR)
+		return EXIT_SIGNAL + caught_signal;
+	complain("standard output", "%s", strerror(err));
+	return EXIT_FAILURE;
 }
 
 static int hold(struct holds *holds, bool json)
 {
 	struct pollfd *input = &holds->poll[holds->count];
+	char *string = announcement(holds, NULL, json);
+	int status = holds_freeze(holds, EXIT_FAILURE), err;
 	sigset_t before;
 
-	if (!holds_freeze(holds))
-		return caught_signal ? EXIT_SIGNAL + caught_signal : EXIT_FAILURE;
 	block_signals(&before);
-	if (announce(holds, NULL, json)) {
+	err = status ? 0 : print_now(string);
+	free(string);
+	if (status || err) {
 		holds_thaw(holds);
-		return EXIT_FAILURE;
+		return status ? status : unheard(err);
 	}
 	signal(SIGTTIN, SIG_IGN); /* reading must not stop us */
 	*input = (struct pollfd){.fd = STDIN_FILENO, .events = POLLIN};
@@ -202,10 +220,13 @@ static int detached(struct holds *holds, int starter)
 	listener = path ? listen_on(path) : -1;
 	if (listener < 0)
 		goto out;
-	if (chdir("/") || !holds_freeze(holds)) {
+	if (!chdir("/"))
+		status = holds_freeze(holds, EXIT_FAILURE);
+	if (status) {
 		unlink(path);
 		goto out;
 	}
+	status = EXIT_FAILURE;
 	block_signals(&before);
 	/* Nobody may have a hold of which nobody knows the name. */
 	if (caught_signal || send(starter, name, strlen(name), MSG_NOSIGNAL) < 0 ||
@@ -227,9 +248,11 @@ out:
 
 static int detach(struct holds *holds, bool json)
 {
-	int pair[2], status = 0;
-	char name[64];
-	ssize_t len;
+	struct pollfd answer = {.events = POLLIN};
+	int pair[2], status = 0, err;
+	char name[64], *string;
+	sigset_t before;
+	ssize_t len = -1;
 	pid_t child;
 
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) || (child = fork()) < 0) {
@@ -244,21 +267,28 @@ static int detach(struct holds *holds, bool json)
 	}
 	close(pair[1]);
 	holds_thaw(holds); /* only closes: the child has them */
-	len = recv(pair[0], name, sizeof(name) - 1, 0);
+	block_signals(&before);
+	answer.fd = pair[0];
+	while (len < 0 && !caught_signal) {
+		wait_events(&answer, 1);
+		if (answer.revents)
+			len = recv(pair[0], name, sizeof(name) - 1, 0);
+	}
 	if (caught_signal)
 		return EXIT_SIGNAL + caught_signal;
-	if (len <= 0) {
+	if (!len) {
 		waitpid(child, &status, 0);
 		return WIFEXITED(status) && WEXITSTATUS(status) ? WEXITSTATUS(status)
 								: EXIT_FAILURE;
 	}
 	name[len] = 0;
-	status = EXIT_FAILURE;
-	if (!announce(holds, name, json) && !caught_signal &&
-	    send(pair[0], "g", 1, MSG_NOSIGNAL) == 1)
-		status = EXIT_SUCCESS;
+	string = announcement(holds, name, json);
+	err = print_now(string);
+	free(string);
+	if (!err && send(pair[0], "g", 1, MSG_NOSIGNAL) != 1)
+		err = EPIPE;
 	close(pair[0]);
-	return caught_signal && status ? EXIT_SIGNAL + caught_signal : status;
+	return err ? unheard(err) : EXIT_SUCCESS;
 }
 
 static bool would_wait_for_itself(const struct holds *holds, bool detaching)
@@ -267,17 +297,14 @@ static bool would_wait_for_itself(const struct holds *holds, bool detaching)
 	char *path;
 	int fd;
 
-	if (holds_contain(holds, STDOUT_FILENO)) {
-		complain("standard output",
-			 "on a filesystem that is to be frozen; send it somewhere else");
+	if (holds_block(holds, STDOUT_FILENO, "standard output"))
 		return true;
-	}
 	if (!detaching)
 		return false;
 	path = runtime_directory();
 	if (!path)
 		return true;
-	fd = open(path, O_PATH | O_CLOEXEC);
+	fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (fd < 0 || holds_contain(holds, fd)) {
 		complain(path, "on a filesystem that is to be frozen; hold it without --detach");
 		bad = true;
@@ -293,17 +320,18 @@ int cmd_hold(int argc, char **argv)
 	static const struct option options[] = {
 		{"timeout", required_argument, NULL, 't'},
 		{"detach", no_argument, NULL, 'd'},
-		ENGINE_LONG_OPTION,
+		{"may-stay-frozen", no_argument, NULL, MAY_STAY_FROZEN},
 		{"json", no_argument, NULL, 'J'},
 		{"help", no_argument, NULL, 'h'},
 		{0},
 	};
 	bool json = false, detaching = false;
+	uint32_t flags = 0;
 	uint64_t timeout_ns = 0;
 	struct holds holds;
 	int opt, status;
 
-	while ((opt = getopt_long(argc, argv, ENGINE_OPTION "t:dJh", options, NULL)) != -1) {
+	while ((opt = getopt_long(argc, argv, "t:dJh", options, NULL)) != -1) {
 		switch (opt) {
 		case 't':
 			if (!timeout_option("hold", optarg, &timeout_ns))
@@ -312,9 +340,8 @@ int cmd_hold(int argc, char **argv)
 		case 'd':
 			detaching = true;
 			break;
-		case 'e':
-			if (!engine_option("hold", optarg))
-				return EXIT_USAGE;
+		case MAY_STAY_FROZEN:
+			flags = FREEZEFD_MAY_STAY_FROZEN;
 			break;
 		case 'J':
 			json = true;
@@ -333,8 +360,8 @@ int cmd_hold(int argc, char **argv)
 	if (detaching)
 		close_range(STDERR_FILENO + 1, ~0U, 0);
 	catch_signals();
-	if (!holds_open(&holds, argv + optind, argc - optind, timeout_ns))
-		return EXIT_FAILURE;
+	if (!holds_open(&holds, argv + optind, argc - optind, flags, timeout_ns))
+		return caught_signal ? EXIT_SIGNAL + caught_signal : EXIT_FAILURE;
 	if (would_wait_for_itself(&holds, detaching))
 		status = EXIT_FAILURE;
 	else

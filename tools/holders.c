@@ -1,15 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* Who holds what: the freeze descriptors of all processes, as /proc tells them. */
+/* Who holds what: the freeze descriptors of all processes, as /proc and the guardians tell. */
 #include <ctype.h>
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <glob.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/sysmacros.h>
+#include <sys/un.h>
 #include <unistd.h>
 
+#include "../lib/guardian-protocol.h"
 #include "tool.h"
 
 static bool parse_fs(const char *line, struct fdinfo_fs *fs)
@@ -75,6 +79,103 @@ static char *read_command(int proc)
 	return copy(comm);
 }
 
+/* What /proc cannot tell: freeze descriptors that are sockets to a guardian. */
+static struct {
+	size_t count;
+	struct fdinfo *info;
+} sockets;
+
+static void read_list(const struct guardian_list *list, size_t size, dev_t dev)
+{
+	static const char *const holds[] = {"none", "held", "expired", "revoked", "gone"},
+				 *const states[] = {"thawed", "freezing", "frozen"};
+	const size_t count = (size - sizeof(*list)) / sizeof(list->hold[0]);
+
+	sockets.info = array(sockets.info, sockets.count + count, sizeof(*sockets.info));
+	for (size_t i = 0; i < count; i++) {
+		const struct freezefd_status *status = &list->hold[i].status;
+		struct fdinfo *info = &sockets.info[sockets.count++];
+
+		*info = (struct fdinfo){
+			.inode = list->hold[i].inode,
+			.timeout_ns = status->timeout_ns,
+			.count = 1,
+			.fs = array(NULL, 1, sizeof(*info->fs)),
+		};
+		*info->fs = (struct fdinfo_fs){.dev = dev, .frozen_ns = status->frozen_ns};
+		strcpy(info->hold, status->hold < ARRAY_SIZE(holds) ? holds[status->hold] : "?");
+		strcpy(info->fs->state,
+		       status->state < ARRAY_SIZE(states) ? states[status->state] : "?");
+		memcpy(info->fs->type, list->type, sizeof(list->type));
+		memcpy(info->fs->id, list->name, sizeof(list->name));
+	}
+}
+
+/* A guardian that does not answer in time is left out. */
+static void ask_guardian(const char *path)
+{
+	static union {
+		struct guardian_list list;
+		char space[1 << 18];
+	} answer;
+	const struct guardian_request request = {.op = GUARDIAN_LIST};
+	const struct timeval limit = {.tv_sec = 1};
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+	unsigned int maj, min;
+	ssize_t size = -1;
+
+	snprintf(address.sun_path, sizeof(address.sun_path), "%s", path);
+	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));
+	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
+	if (!connect(fd, (struct sockaddr *)&address, sizeof(address)) &&
+	    send(fd, &request, sizeof(request), MSG_NOSIGNAL) > 0)
+		size = recv(fd, &answer, sizeof(answer), 0);
+	if (size >= (ssize_t)sizeof(answer.list) &&
+	    sscanf(path, GUARDIAN_DIR "/" GUARDIAN_NAME, &maj, &min) == 2)
+		read_list(&answer.list, (size_t)size, makedev(maj, min));
+	if (fd >= 0)
+		close(fd);
+}
+
+static void ask_guardians(void)
+{
+	glob_t paths;
+
+	if (glob(GUARDIAN_DIR "/*:*[0-9]", 0, NULL, &paths))
+		return;
+	for (size_t i = 0; i < paths.gl_pathc; i++)
+		ask_guardian(paths.gl_pathv[i]);
+	globfree(&paths);
+}
+
+/* Its name begins with the number of its process. */
+static char *detached_name(pid_t pid)
+{
+	char *pattern = text(GUARDIAN_DIR "/%d-*.sock", pid), *name = NULL;
+	glob_t paths;
+
+	if (!glob(pattern, 0, NULL, &paths)) {
+		name = copy(paths.gl_pathv[0] + strlen(GUARDIAN_DIR "/"));
+		*strrchr(name, '.') = 0;
+		globfree(&paths);
+	}
+	free(pattern);
+	return name;
+}
+
+static void add_holder(struct holders *holders, int proc, pid_t pid, int fd, struct fdinfo *info)
+{
+	holders->holder = array(holders->holder, holders->count + 1, sizeof(*holders->holder));
+	holders->holder[holders->count++] = (struct holder){
+		.pid = pid,
+		.fd = fd,
+		.command = read_command(proc),
+		.name = detached_name(pid),
+		.info = *info,
+	};
+}
+
 static void read_holder(struct holders *holders, int proc, pid_t pid, int fd)
 {
 	struct fdinfo info;
@@ -90,24 +191,33 @@ static void read_holder(struct holders *holders, int proc, pid_t pid, int fd)
 		close(in);
 		return;
 	}
-	if (fdinfo_parse(file, &info)) {
-		holders->holder =
-			array(holders->holder, holders->count + 1, sizeof(*holders->holder));
-		holders->holder[holders->count++] = (struct holder){
-			.pid = pid,
-			.fd = fd,
-			.command = read_command(proc),
-			.info = info,
-		};
-	}
+	if (fdinfo_parse(file, &info))
+		add_holder(holders, proc, pid, fd, &info);
 	fclose(file);
+}
+
+static void read_socket(struct holders *holders, int proc, pid_t pid, int fd, const char *link)
+{
+	struct fdinfo info;
+	uint64_t inode;
+
+	if (sscanf(link, "socket:[%" SCNu64 "]", &inode) != 1)
+		return;
+	for (size_t i = 0; i < sockets.count; i++) {
+		if (sockets.info[i].inode != inode)
+			continue;
+		info = sockets.info[i];
+		info.fs = array(NULL, 1, sizeof(*info.fs));
+		*info.fs = *sockets.info[i].fs;
+		add_holder(holders, proc, pid, fd, &info);
+	}
 }
 
 static void read_process(struct holders *holders, int proc, pid_t pid)
 {
-	static const char wanted[] = "anon_inode:[freezefd]";
-	char link[sizeof(wanted)];
+	char link[64];
 	struct dirent *entry;
+	ssize_t len;
 	int in;
 	DIR *fds;
 
@@ -122,10 +232,12 @@ static void read_process(struct holders *holders, int proc, pid_t pid)
 		return;
 	}
 	while ((entry = readdir(fds))) {
-		if (readlinkat(in, entry->d_name, link, sizeof(link)) != sizeof(wanted) - 1)
-			continue;
-		if (!memcmp(link, wanted, sizeof(wanted) - 1))
+		len = readlinkat(in, entry->d_name, link, sizeof(link) - 1);
+		link[len < 0 ? 0 : len] = 0;
+		if (!strcmp(link, "anon_inode:[freezefd]"))
 			read_holder(holders, proc, pid, atoi(entry->d_name));
+		else if (sockets.count)
+			read_socket(holders, proc, pid, atoi(entry->d_name), link);
 	}
 	closedir(fds);
 }
@@ -136,10 +248,12 @@ void holders_read(struct holders *holders)
 	DIR *procs = opendir("/proc");
 	int proc;
 
-	*holders = (struct holders){0};
+	*holders = (struct holders){.unknown = true};
+	ask_guardians();
 	while (procs && (entry = readdir(procs))) {
 		if (!isdigit((unsigned char)*entry->d_name))
 			continue;
+		holders->unknown = false;
 		proc = openat(dirfd(procs), entry->d_name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 		if (proc < 0)
 			continue;
@@ -148,12 +262,15 @@ void holders_read(struct holders *holders)
 	}
 	if (procs)
 		closedir(procs);
+	if (holders->unknown)
+		complain("/proc", "cannot be read, so that nobody can be named; mount it");
 }
 
 void holders_free(struct holders *holders)
 {
 	for (size_t i = 0; i < holders->count; i++) {
 		free(holders->holder[i].command);
+		free(holders->holder[i].name);
 		free(holders->holder[i].info.fs);
 	}
 	free(holders->holder);

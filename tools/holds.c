@@ -4,8 +4,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -99,11 +102,29 @@ static void warn_of_fast_commits(const struct target *target)
 	free(device);
 }
 
-bool holds_open(struct holds *holds, char **names, int count, uint64_t timeout_ns)
+static struct rlimit limit;
+
+/* Two descriptors for each target may be more than a program has by default. */
+static void limit_raise(void)
+{
+	struct rlimit most;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit))
+		return;
+	most = (struct rlimit){limit.rlim_max, limit.rlim_max};
+	setrlimit(RLIMIT_NOFILE, &most);
+}
+
+void limit_restore(void)
+{
+	setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+bool holds_open(struct holds *holds, char **names, int count, uint32_t flags, uint64_t timeout_ns)
 {
 	struct freezefd_options options = {
 		.size = sizeof(options),
-		.flags = FREEZEFD_THAWED,
+		.flags = FREEZEFD_THAWED | flags,
 		.timeout_ns = timeout_ns,
 	};
 	bool ok;
@@ -114,21 +135,26 @@ bool holds_open(struct holds *holds, char **names, int count, uint64_t timeout_n
 		.result = array(NULL, (size_t)count, sizeof(*holds->result)),
 		.timeout_ns = timeout_ns,
 	};
+	limit_raise();
 	ok = open_targets(holds, names, count);
 	for (size_t i = 0; i < holds->count; i++)
 		holds->result[i] = 0;
 	for (size_t i = 0; i <= holds->count; i++)
 		holds->poll[i] = (struct pollfd){.fd = -1};
 	for (size_t i = 0; ok && i < holds->count; i++) {
-		int fd = freezefd_open(holds->target[i].fd, &options);
+		int fd;
 
+		/* A child may have ended, even one that is none of ours: in a PID namespace as its first process. */
+		do
+			fd = freezefd_open(holds->target[i].fd, &options);
+		while (fd == -EINTR && !caught_signal);
 		ok = fd >= 0;
 		/* An engine whose descriptors are sockets tells of a broken hold by a message. */
 		if (ok) {
 			holds->poll[i] = (struct pollfd){.fd = fd, .events = POLLIN};
 			warn_of_fast_commits(&holds->target[i]);
-		} else {
-			complain_errno(holds->target[i].name, fd);
+		} else if (!caught_signal) {
+			complain_engine(holds->target[i].name, fd);
 		}
 	}
 	if (!ok)
@@ -139,13 +165,24 @@ bool holds_open(struct holds *holds, char **names, int count, uint64_t timeout_n
 bool holds_contain(const struct holds *holds, int fd)
 {
 	struct mount mount;
+	struct stat st;
 
-	if (!mount_of_file(fd, &mount))
+	/* Writing to a pipe or a device waits for no filesystem. */
+	if (fstat(fd, &st) || !(S_ISREG(st.st_mode) || S_ISDIR(st.st_mode)) ||
+	    !mount_written_by(fd, &mount))
 		return false;
 	for (size_t i = 0; i < holds->count; i++)
 		if (holds->target[i].mount.dev == mount.dev)
 			return true;
 	return false;
+}
+
+bool holds_block(const struct holds *holds, int fd, const char *name)
+{
+	if (!holds_contain(holds, fd))
+		return false;
+	complain(name, "on a filesystem that is to be frozen; send it somewhere else");
+	return true;
 }
 
 static uint64_t now(void)
@@ -171,9 +208,14 @@ static void sync_ahead(const struct holds *holds)
 	do {
 		before = took;
 		start = now();
-		for (size_t i = 0; i < holds->count && !caught_signal; i++)
-			if (!holds->target[i].device)
-				syncfs(holds->target[i].fd);
+		for (size_t i = 0; i < holds->count && !caught_signal; i++) {
+			int fd = target_file(&holds->target[i]);
+
+			if (fd >= 0) {
+				syncfs(fd);
+				close(fd);
+			}
+		}
 		took = now() - start;
 	} while (!caught_signal && took > SYNC_SHORT && took < before / 2);
 }
@@ -187,37 +229,59 @@ static bool frozen_by_others(const struct target *target, int err)
 	       status.state == FREEZE_STATE_FROZEN && status.user_holds;
 }
 
-bool holds_freeze(struct holds *holds)
+/* The first one may have been broken while the last one was frozen. */
+static bool all_held(const struct holds *holds)
 {
+	struct freezefd_status status;
+
+	for (size_t i = 0; i < holds->count; i++)
+		if (!freezefd_status(holds->poll[i].fd, &status) &&
+		    status.hold != FREEZEFD_HOLD_HELD)
+			return false;
+	return true;
+}
+
+int holds_freeze(struct holds *holds, int cannot)
+{
+	const struct target *failed;
 	bool by_others;
-	size_t failed;
 	int ret = 0;
 
 	sync_ahead(holds);
 	holds->begun_ns = now();
-	while (holds->frozen < holds->count && !caught_signal && !ret) {
+	while (holds->frozen < holds->count && !caught_signal && (!ret || ret == -EINTR)) {
 		ret = freezefd_freeze(holds->poll[holds->frozen].fd);
 		if (!ret)
 			holds->frozen++;
-		else if (ret == -EINTR)
-			ret = 0;
 	}
-	if (!ret && !caught_signal) {
+	if (!ret && !caught_signal && all_held(holds)) {
 		/* An open target would keep its mount busy. */
 		for (size_t i = 0; i < holds->count; i++)
 			target_close(&holds->target[i]);
-		return true;
+		return 0;
 	}
-	failed = holds->frozen;
-	by_others = ret && frozen_by_others(&holds->target[failed], ret);
+	failed = &holds->target[holds->frozen];
+	by_others = ret && frozen_by_others(failed, ret);
 	holds_thaw(holds);
+	if (caught_signal)
+		return EXIT_SIGNAL + caught_signal;
 	if (by_others)
 		complain(
-			holds->target[failed].name,
-			"frozen by FIFREEZE (fsfreeze, a guest agent) or device-mapper, which share with nobody; wait, or use 'freezefd thaw'");
+			failed->name,
+			"frozen by FIFREEZE (fsfreeze, a guest agent, freezefd in a container) or device-mapper, which share with nobody; wait for the end of that");
 	else if (ret)
-		complain_errno(holds->target[failed].name, ret);
-	return false;
+		complain_errno(failed->name, ret);
+	return holds_verdict(holds) == EXIT_BROKEN ? EXIT_BROKEN : cannot;
+}
+
+/* Not by a thaw: its guardian was killed. Only of that engine POLLHUP is the end of a hold. */
+static bool has_died(int fd)
+{
+	struct pollfd hold = {.fd = fd};
+	const char *engine = freezefd_engine(fd);
+
+	return poll(&hold, 1, 0) == 1 && hold.revents & POLLHUP && engine &&
+	       !strcmp(engine, "guardian");
 }
 
 bool holds_broken(const struct holds *holds)
@@ -236,6 +300,8 @@ void holds_thaw(struct holds *holds)
 			continue;
 		if (i < holds->frozen)
 			holds->result[i] = freezefd_thaw(holds->poll[i].fd);
+		if (holds->result[i] == -ECANCELED && has_died(holds->poll[i].fd))
+			holds->result[i] = -EOWNERDEAD;
 		close(holds->poll[i].fd);
 		holds->poll[i].fd = -1;
 		holds->poll[i].revents = 0;
@@ -264,8 +330,14 @@ int holds_verdict(const struct holds *holds)
 			verdict = EXIT_BROKEN;
 			break;
 		case -ECANCELED:
+			complain(
+				name,
+				"the freeze was broken by another thaw (FITHAW, 'freezefd thaw --force', SysRq-j); do it again");
+			verdict = EXIT_BROKEN;
+			break;
+		case -EOWNERDEAD:
 			complain(name,
-				 "the freeze was broken by an administrator's thaw; do it again");
+				 "the freeze was broken, its guardian was killed; do it again");
 			verdict = EXIT_BROKEN;
 			break;
 		case -ESTALE:

@@ -7,7 +7,7 @@
 
 #include "tool.h"
 
-enum { PID, COMMAND, FD, SOURCE, FSTYPE, TARGET, HOLD, STATE, FOR, SINCE, LEFT, COLUMNS };
+enum { PID, COMMAND, FD, SOURCE, FSTYPE, TARGET, HOLD, STATE, FOR, SINCE, LEFT, NAME, COLUMNS };
 
 static const struct column columns[] = {
 	[PID] = {"PID", "process that has the freeze descriptor", .number = true},
@@ -21,6 +21,7 @@ static const struct column columns[] = {
 	[FOR] = {"FOR", "how long it has been frozen (seconds in JSON)", .number = true},
 	[SINCE] = {"SINCE", "the moment it was frozen", .hidden = true},
 	[LEFT] = {"LEFT", "time to the deadline of the hold (seconds in JSON)", .number = true},
+	[NAME] = {"NAME", "of a hold in the background, for 'freezefd release'"},
 };
 
 static const char usage[] =
@@ -39,6 +40,7 @@ static void add(struct table *table, const struct holder *holder, const struct f
 		[COMMAND] = copy(holder->command),
 		[FD] = text("%d", holder->fd),
 		[HOLD] = copy(holder->info.hold),
+		[NAME] = holder->name ? copy(holder->name) : NULL,
 	};
 	struct mount mount;
 
@@ -96,7 +98,7 @@ int cmd_list(int argc, char **argv)
 		if (!holder->info.count)
 			add(table, holder, NULL, options.json);
 	}
-	if (table_print(table))
+	if (table_print(table) || holders.unknown)
 		status = EXIT_FAILURE;
 	if (holders.unreadable) {
 		complain("/proc", "%zu process%s could not be looked into; become root",

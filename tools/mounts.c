@@ -5,16 +5,20 @@
  */
 #include <dirent.h>
 #include <fcntl.h>
-#include <glob.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include <libmount.h>
+#include <linux/loop.h>
 
 #include "tool.h"
+
+/* So many filesystems and devices may lie on each other. */
+#define MAX_DEPTH 16
 
 /* The table lives as long as the process: what mount_of_...() return points into it. */
 static struct libmnt_table *mounts(void)
@@ -33,133 +37,64 @@ static struct libmnt_table *mounts(void)
 	return table;
 }
 
-static void describe(struct libmnt_fs *fs, int order, struct mount *mount)
-{
-	mount->dev = mnt_fs_get_devno(fs);
-	mount->order = order;
-	mount->dir = mnt_fs_get_target(fs);
-	mount->source = mnt_fs_get_source(fs);
-	mount->fstype = mnt_fs_get_fstype(fs);
-}
-
-/* The first mount that test() likes. */
-static bool find(bool (*test)(struct libmnt_fs *fs, uint64_t key), uint64_t key,
-		 struct mount *mount)
+static void describe(struct libmnt_fs *fs, struct mount *mount)
 {
 	struct libmnt_iter *iter = mnt_new_iter(MNT_ITER_FORWARD);
-	struct libmnt_fs *fs;
-	bool found = false;
+	struct libmnt_fs *each;
 
-	for (int i = 0; !found && iter && !mnt_table_next_fs(mounts(), iter, &fs); i++) {
-		found = test(fs, key);
-		if (found)
-			describe(fs, i, mount);
-	}
+	*mount = (struct mount){
+		.dev = mnt_fs_get_devno(fs),
+		.dir = mnt_fs_get_target(fs),
+		.source = mnt_fs_get_source(fs),
+		.fstype = mnt_fs_get_fstype(fs),
+	};
+	while (iter && !mnt_table_next_fs(mounts(), iter, &each) && each != fs)
+		mount->order++;
 	mnt_free_iter(iter);
-	return found;
-}
-
-static bool has_dev(struct libmnt_fs *fs, uint64_t dev)
-{
-	return mnt_fs_get_devno(fs) == dev;
-}
-
-static bool has_id(struct libmnt_fs *fs, uint64_t id)
-{
-	return (uint64_t)mnt_fs_get_id(fs) == id;
-}
-
-static bool is_device(const char *path, dev_t device)
-{
-	struct stat st;
-
-	return path && !strncmp(path, "/dev/", 5) && !stat(path, &st) && S_ISBLK(st.st_mode) &&
-	       st.st_rdev == device;
-}
-
-/* For a filesystem on several devices, whose number is not one of them. */
-static bool has_source(struct libmnt_fs *fs, uint64_t device)
-{
-	return major(mnt_fs_get_devno(fs)) == 0 && is_device(mnt_fs_get_source(fs), device);
-}
-
-/* The mount options name it. */
-static bool xfs_has_device(struct libmnt_fs *fs, dev_t device)
-{
-	static const char *const options[] = {"logdev", "rtdev"};
-	bool found = false;
-	char *value, *path;
-	size_t len;
-
-	for (size_t i = 0; !found && i < ARRAY_SIZE(options); i++) {
-		if (mnt_fs_get_option(fs, options[i], &value, &len))
-			continue;
-		path = text("%.*s", (int)len, value);
-		found = is_device(path, device);
-		free(path);
-	}
-	return found;
-}
-
-/* In the directory of sysfs that has the device it is named after. */
-static bool btrfs_has_device(struct libmnt_fs *fs, dev_t device)
-{
-	const char *source = mnt_fs_get_source(fs);
-	char *one, *other, *pattern, *path;
-	bool found = false;
-	glob_t devices;
-	struct stat st;
-
-	if (!source || stat(source, &st))
-		return false;
-	one = device_path(st.st_rdev);
-	other = device_path(device);
-	if (one && other) {
-		pattern = text("/sys/fs/btrfs/*/devices/%s", strrchr(one, '/') + 1);
-		if (!glob(pattern, GLOB_NOSORT, NULL, &devices)) {
-			*strrchr(devices.gl_pathv[0], '/') = 0;
-			path = text("%s/%s", devices.gl_pathv[0], strrchr(other, '/') + 1);
-			found = !access(path, F_OK);
-			free(path);
-			globfree(&devices);
-		}
-		free(pattern);
-	}
-	free(one);
-	free(other);
-	return found;
-}
-
-/* Not the device that it is named after: another one of btrfs, the log of XFS. */
-static bool has_device(struct libmnt_fs *fs, uint64_t device)
-{
-	const char *type = mnt_fs_get_fstype(fs);
-
-	if (type && !strcmp(type, "xfs"))
-		return xfs_has_device(fs, device);
-	return type && !strcmp(type, "btrfs") && btrfs_has_device(fs, device);
 }
 
 bool mount_of_dev(dev_t dev, struct mount *mount)
 {
-	return find(has_dev, dev, mount);
+	struct libmnt_fs *fs = mnt_table_find_devno(mounts(), dev, MNT_ITER_FORWARD);
+
+	if (fs)
+		describe(fs, mount);
+	return fs;
 }
 
-bool mount_of_device(dev_t device, struct mount *mount)
+/* The library knows the filesystem of a device that it is not named after: btrfs, the log of XFS. */
+dev_t dev_of_device(int fd, dev_t device)
 {
-	return find(has_dev, device, mount) || find(has_source, device, mount) ||
-	       find(has_device, device, mount);
+	struct freezefd_status status;
+
+	if (mnt_table_find_devno(mounts(), device, MNT_ITER_FORWARD) ||
+	    freezefd_status(fd, &status) || !status.dev)
+		return device;
+	return status.dev;
+}
+
+static int has_id(struct libmnt_fs *fs, void *id)
+{
+	return (uint64_t)mnt_fs_get_id(fs) == *(uint64_t *)id;
 }
 
 static bool mount_of_path(int fd, const char *path, struct mount *mount)
 {
+	struct libmnt_iter *iter = mnt_new_iter(MNT_ITER_FORWARD);
+	struct libmnt_fs *fs;
 	struct statx stx;
+	dev_t dev;
 
-	if (statx(fd, path, AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_MNT_ID, &stx))
+	if (!iter || statx(fd, path, AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_MNT_ID, &stx)) {
+		mnt_free_iter(iter);
 		return false;
-	if (stx.stx_mask & STATX_MNT_ID && find(has_id, stx.stx_mnt_id, mount))
-		return mount_of_dev(mount->dev, mount); /* the first one, for the order */
-	return mount_of_dev(makedev(stx.stx_dev_major, stx.stx_dev_minor), mount);
+	}
+	dev = makedev(stx.stx_dev_major, stx.stx_dev_minor);
+	if (stx.stx_mask & STATX_MNT_ID &&
+	    !mnt_table_find_next_fs(mounts(), iter, has_id, &stx.stx_mnt_id, &fs))
+		dev = mnt_fs_get_devno(fs);
+	mnt_free_iter(iter);
+	return mount_of_dev(dev, mount); /* the first one, for the order */
 }
 
 bool mount_of_file(int fd, struct mount *mount)
@@ -167,30 +102,32 @@ bool mount_of_file(int fd, struct mount *mount)
 	return mount_of_path(fd, "", mount);
 }
 
-/* A network or FUSE server that does not answer would make us wait. */
-static bool is_local(struct libmnt_fs *fs)
+/* The filesystem of the upper layer of an overlay. */
+static bool upper_mount(const struct mount *overlay, struct mount *upper)
 {
-	const char *type = mnt_fs_get_fstype(fs);
+	struct libmnt_fs *fs = mnt_table_find_devno(mounts(), overlay->dev, MNT_ITER_FORWARD);
+	char *value, *path;
+	size_t len;
+	bool found;
 
-	return type && !mnt_fs_is_pseudofs(fs) && !mnt_fs_is_netfs(fs) && strncmp(type, "fuse", 4);
+	if (!fs || strcmp(overlay->fstype, "overlay") ||
+	    mnt_fs_get_option(fs, "upperdir", &value, &len))
+		return false;
+	path = text("%.*s", (int)len, value);
+	found = mount_of_path(AT_FDCWD, path, upper);
+	free(path);
+	return found;
 }
 
-bool next_mount(size_t *index, struct mount *mount)
+bool mount_written_by(int fd, struct mount *mount)
 {
-	struct libmnt_iter *iter = mnt_new_iter(MNT_ITER_FORWARD);
-	struct mount first;
-	struct libmnt_fs *fs;
-	bool found = false;
+	struct mount upper;
 
-	for (size_t i = 0; !found && iter && !mnt_table_next_fs(mounts(), iter, &fs); i++) {
-		if (i < *index || !is_local(fs))
-			continue;
-		describe(fs, (int)i, mount);
-		found = mount_of_dev(mount->dev, &first) && first.order == mount->order;
-		*index = i + 1;
-	}
-	mnt_free_iter(iter);
-	return found;
+	if (!mount_of_file(fd, mount))
+		return false;
+	for (int left = MAX_DEPTH; left && upper_mount(mount, &upper); left--)
+		*mount = upper;
+	return true;
 }
 
 char *device_path(dev_t device)
@@ -210,77 +147,94 @@ char *device_path(dev_t device)
 	return path;
 }
 
-static int device_depth(const char *sysfs, int left);
+static int device_depth(dev_t device, int left);
 
 static int mount_depth(const struct mount *mount, int left)
 {
 	dev_t device = mount->dev;
+	struct mount upper;
 	struct stat st;
-	char *sysfs;
-	int depth;
 
+	if (left <= 0)
+		return 0;
+	if (upper_mount(mount, &upper))
+		return mount_depth(&upper, left - 1);
 	/* On several devices: the one it was mounted by stands for all. */
 	if (!major(device) && mount->source && !strncmp(mount->source, "/dev/", 5) &&
 	    !stat(mount->source, &st))
 		device = st.st_rdev;
-	sysfs = text("/sys/dev/block/%u:%u", major(device), minor(device));
-	depth = device_depth(sysfs, left);
-	free(sysfs);
-	return depth;
+	return device_depth(device, left);
+}
+
+/* In a subvolume of btrfs, which has a number of its own: the path tells, if it still leads there. */
+static bool mount_of_subvolume(dev_t device, const struct loop_info64 *info, struct mount *mount)
+{
+	char *path = text("/sys/dev/block/%u:%u/loop/backing_file", major(device), minor(device));
+	FILE *file = fopen(path, "re");
+	char line[4096];
+	struct stat st;
+	bool found;
+
+	free(path);
+	found = file && fgets(line, sizeof(line), file);
+	if (file)
+		fclose(file);
+	if (!found)
+		return false;
+	line[strcspn(line, "\n")] = 0;
+	return !stat(line, &st) && st.st_dev == info->lo_device && st.st_ino == info->lo_inode &&
+	       mount_of_path(AT_FDCWD, line, mount);
 }
 
 /* One more than the filesystem that the file behind a loop device is on; 0: no loop device. */
-static int backing_depth(const char *sysfs, const char *attribute, int left)
+static int backing_depth(dev_t device, int left)
 {
-	char *path = text("%s/%s", sysfs, attribute), line[4096];
-	FILE *file = fopen(path, "re");
+	char *path = device_path(device);
+	int fd = path ? open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC) : -1, depth = 0;
+	struct loop_info64 info;
 	struct mount mount;
-	int depth = 0;
 
-	free(path);
-	if (!file)
-		return 0;
-	if (fgets(line, sizeof(line), file)) {
-		line[strcspn(line, "\n")] = 0;
+	if (fd >= 0 && !ioctl(fd, LOOP_GET_STATUS64, &info)) {
 		depth = 1;
-		if (mount_of_path(AT_FDCWD, line, &mount))
+		if (mount_of_dev(info.lo_device, &mount) ||
+		    mount_of_subvolume(device, &info, &mount))
 			depth += mount_depth(&mount, left - 1);
 	}
-	fclose(file);
+	if (fd >= 0)
+		close(fd);
+	free(path);
 	return depth;
 }
 
-static int device_depth(const char *sysfs, int left)
+static int device_depth(dev_t device, int left)
 {
+	char *base = text("/sys/dev/block/%u:%u/slaves", major(device), minor(device)), *path;
+	int deepest = backing_depth(device, left), depth;
+	DIR *slaves = opendir(base);
 	struct dirent *entry;
-	int depth, deepest;
-	char *path;
-	DIR *slaves;
+	unsigned int maj, min;
+	FILE *file;
 
-	if (left <= 0)
-		return 0;
-	deepest = backing_depth(sysfs, "loop/backing_file", left);
-	if (!deepest) /* a partition of one */
-		deepest = backing_depth(sysfs, "../loop/backing_file", left);
-
-	path = text("%s/slaves", sysfs);
-	slaves = opendir(path);
-	free(path);
-	while (slaves && (entry = readdir(slaves))) {
-		if (entry->d_name[0] == '.')
-			continue;
-		path = text("%s/slaves/%s", sysfs, entry->d_name);
-		depth = device_depth(path, left - 1);
+	while (left > 0 && slaves && (entry = readdir(slaves))) {
+		path = text("%s/%s/dev", base, entry->d_name);
+		file = *entry->d_name == '.' ? NULL : fopen(path, "re");
 		free(path);
-		if (depth > deepest)
-			deepest = depth;
+		if (!file)
+			continue;
+		if (fscanf(file, "%u:%u", &maj, &min) == 2) {
+			depth = device_depth(makedev(maj, min), left - 1);
+			if (depth > deepest)
+				deepest = depth;
+		}
+		fclose(file);
 	}
 	if (slaves)
 		closedir(slaves);
+	free(base);
 	return deepest;
 }
 
 int loop_depth(const struct mount *mount)
 {
-	return mount_depth(mount, 16);
+	return mount_depth(mount, MAX_DEPTH);
 }

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* freezefd status: what is frozen, since when, by whom. */
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
+#include <glob.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -36,7 +36,7 @@ static const char usage[] =
 	"\n"
 	"TARGET is a file or directory on the filesystem, its block device, or UUID=...\n"
 	"\n"
-	"  -q, --quiet          print nothing, see exit status\n" ENGINE_HELP TABLE_HELP
+	"  -q, --quiet          print nothing, see exit status\n" TABLE_HELP
 	"  -h, --help           this help\n"
 	"\n"
 	"Exit status: 0; 1 a target could not be asked; 2 wrong usage. With --quiet: 0 all\n"
@@ -45,7 +45,7 @@ static const char usage[] =
 struct view {
 	struct table *table;
 	bool json;
-	bool failed;
+	bool failed, unfrozen;
 	bool holders_known;
 	struct holders holders;
 };
@@ -126,113 +126,92 @@ static void ask_named(struct view *view, char **names)
 			complain_errno(*names, err);
 			view->failed = true;
 		} else {
-			add(view, &target, &status);
+			view->unfrozen |= status.state != FREEZE_STATE_FROZEN;
+			if (view->table)
+				add(view, &target, &status);
 		}
 		target_close(&target);
 	}
 }
 
-/* Rather by device: the way to a mount point may lead through a server that does not answer. */
-static int open_mounted(const struct mount *mount)
+/* 0: a drive without a medium, an unused loop device. */
+static unsigned long long device_size(const char *sysfs)
 {
-	char *path = major(mount->dev) ? device_path(mount->dev) : copy(mount->source);
-	struct mount found;
-	struct stat st;
-	int fd = -1, err;
-
-	if (path && *path == '/' && !stat(path, &st) && S_ISBLK(st.st_mode) &&
-	    (st.st_rdev == mount->dev || !major(mount->dev)))
-		fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
-	free(path);
-	if (fd >= 0)
-		return fd;
-
-	fd = open(mount->dir, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
-	err = fd < 0 ? -errno : 0;
-	if (fd >= 0 && (!mount_of_file(fd, &found) || found.dev != mount->dev)) {
-		close(fd);
-		err = -ENOENT; /* something else is mounted over it */
-	}
-	return err ? err : fd;
-}
-
-/* False when nothing at all can be asked here. */
-static bool ask_mounted(struct view *view)
-{
-	struct target target = {.mounted = true};
-	struct freezefd_status status;
-	size_t index = 0;
-
-	while (next_mount(&index, &target.mount)) {
-		int err;
-
-		target.fd = open_mounted(&target.mount);
-		err = target.fd < 0 ? target.fd : freezefd_status(target.fd, &status);
-		if (!err) {
-			add(view, &target, &status);
-		} else {
-			view->failed = true;
-			complain_errno(err == -ENOSYS ? "status" : target.mount.dir, err);
-		}
-		target_close(&target);
-		if (err == -ENOSYS)
-			return false;
-	}
-	return true;
-}
-
-static bool read_device(const char *name, dev_t *device)
-{
-	unsigned long long size = 0;
-	unsigned int maj, min;
-	char *path = text("/sys/class/block/%s/dev", name);
+	char *path = text("%s/size", sysfs);
 	FILE *file = fopen(path, "re");
-	bool ok = file && fscanf(file, "%u:%u", &maj, &min) == 2;
+	unsigned long long size = 0;
 
 	free(path);
+	if (file && fscanf(file, "%llu", &size) != 1)
+		size = 0;
 	if (file)
 		fclose(file);
-	path = text("/sys/class/block/%s/size", name);
-	file = fopen(path, "re");
-	ok = ok && file && fscanf(file, "%llu", &size) == 1;
-	free(path);
-	if (file)
-		fclose(file);
-	if (ok)
-		*device = makedev(maj, min);
-	return ok && size;
+	return size;
 }
 
-/* A filesystem that was unmounted while frozen has no path; only its device tells. */
-static void ask_devices(struct view *view)
+/*
+ * By device: the way to a mount point may lead through a server that does not answer, and none
+ * leads to what was unmounted while frozen.
+ */
+static int open_device(dev_t device)
 {
-	DIR *devices = opendir("/sys/class/block");
-	size_t unreadable = 0;
-	struct dirent *entry;
+	char *path = device_path(device);
+	int fd = path ? open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC) : -1;
+	struct mount mount;
 
-	while (devices && (entry = readdir(devices))) {
+	free(path);
+	return fd < 0 && mount_of_dev(device, &mount) ? mount_open(&mount) : fd;
+}
+
+static bool contains(const dev_t *devs, size_t count, dev_t dev)
+{
+	for (size_t i = 0; i < count; i++)
+		if (devs[i] == dev)
+			return true;
+	return false;
+}
+
+/* The filesystems of all block devices, once each, but for those that are neither mounted nor frozen. */
+static void ask_all(struct view *view)
+{
+	size_t unreadable = 0, nr_seen = 0;
+	glob_t devices = {0};
+	dev_t *seen;
+	int err = 0;
+
+	glob("/sys/dev/block/*", 0, NULL, &devices);
+	seen = array(NULL, devices.gl_pathc, sizeof(*seen));
+	/* That there is no engine, or none for this user, is said once. */
+	for (size_t i = 0; i < devices.gl_pathc && err != -ENOSYS && err != -EPERM; i++) {
+		const char *sysfs = devices.gl_pathv[i];
 		struct target target = {.fd = -1};
 		struct freezefd_status status;
-		struct mount mount;
-		char *path;
+		unsigned int maj, min;
 
-		if (!read_device(entry->d_name, &target.device) ||
-		    mount_of_device(target.device, &mount))
+		if (sscanf(sysfs, "/sys/dev/block/%u:%u", &maj, &min) != 2 || !device_size(sysfs))
 			continue;
-		path = device_path(target.device);
-		if (path)
-			target.fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
-		unreadable += target.fd < 0 && (errno == EACCES || errno == EPERM);
-		free(path);
-		if (target.fd < 0)
+		target.device = makedev(maj, min);
+		target.fd = open_device(target.device);
+		if (target.fd < 0) {
+			unreadable += errno == EACCES || errno == EPERM;
 			continue;
-		target.mount.dev = target.device;
-		if (!freezefd_status(target.fd, &status) && status.state != FREEZE_STATE_THAWED)
-			add(view, &target, &status);
+		}
+		err = freezefd_status(target.fd, &status);
+		if (err && err != -ENODEV) {
+			complain_errno(err == -ENOSYS || err == -EPERM ? "status" : sysfs, err);
+			view->failed = true;
+		}
+		if (!err && !contains(seen, nr_seen, status.dev)) {
+			seen[nr_seen++] = status.dev;
+			target.mounted = mount_of_dev(status.dev, &target.mount);
+			target.mount.dev = status.dev;
+			if (target.mounted || status.state != FREEZE_STATE_THAWED)
+				add(view, &target, &status);
+		}
 		target_close(&target);
 	}
-	if (devices)
-		closedir(devices);
+	free(seen);
+	globfree(&devices);
 	if (unreadable) {
 		complain("/dev", "%zu block device%s could not be asked; become root", unreadable,
 			 unreadable == 1 ? "" : "s");
@@ -240,35 +219,11 @@ static void ask_devices(struct view *view)
 	}
 }
 
-static int quiet(char **names)
-{
-	struct freezefd_status status;
-	struct target target;
-	int result = 0;
-
-	for (; *names; names++) {
-		int err;
-
-		if (!target_open(&target, *names))
-			return 2;
-		err = freezefd_status(target.fd, &status);
-		target_close(&target);
-		if (err) {
-			complain_errno(*names, err);
-			return 2;
-		}
-		if (status.state != FREEZE_STATE_FROZEN)
-			result = 1;
-	}
-	return result;
-}
-
 int cmd_status(int argc, char **argv)
 {
 	static const struct option long_options[] = {
 		TABLE_LONG_OPTIONS,
 		{"quiet", no_argument, NULL, 'q'},
-		ENGINE_LONG_OPTION,
 		{"help", no_argument, NULL, 'h'},
 		{0},
 	};
@@ -277,24 +232,23 @@ int cmd_status(int argc, char **argv)
 	bool be_quiet = false;
 	int opt;
 
-	while ((opt = getopt_long(argc, argv, TABLE_OPTIONS ENGINE_OPTION "qh", long_options,
-				  NULL)) != -1) {
+	while ((opt = getopt_long(argc, argv, TABLE_OPTIONS "qh", long_options, NULL)) != -1) {
 		if (opt == 'h') {
 			fputs(usage, stdout);
 			table_columns_help(columns, COLUMNS);
 			return EXIT_SUCCESS;
 		}
-		if (opt == 'e' && !engine_option("status", optarg))
-			return EXIT_USAGE;
 		if (opt == 'q')
 			be_quiet = true;
-		else if (opt != 'e' && !table_option(opt, optarg, &options))
+		else if (!table_option(opt, optarg, &options))
 			return wrong_option("status");
 	}
 	if (be_quiet && optind == argc)
 		return usage_error("status", "--quiet needs a target");
-	if (be_quiet)
-		return quiet(argv + optind);
+	if (be_quiet) {
+		ask_named(&view, argv + optind);
+		return view.failed ? 2 : view.unfrozen;
+	}
 
 	view.json = options.json;
 	view.table = table_new("status", columns, COLUMNS, &options);
@@ -302,8 +256,8 @@ int cmd_status(int argc, char **argv)
 		return EXIT_USAGE;
 	if (optind < argc)
 		ask_named(&view, argv + optind);
-	else if (ask_mounted(&view))
-		ask_devices(&view);
+	else
+		ask_all(&view);
 	holders_free(&view.holders);
 	if (table_print(view.table))
 		view.failed = true;

@@ -113,18 +113,22 @@ void table_row(struct table *table, char **cells)
 		free(cells[i]);
 }
 
-int table_print(struct table *table)
+void table_write(struct table *table, FILE *out)
 {
-	bool empty_json =
-		scols_table_is_json(table->scols) && !scols_table_get_nlines(table->scols);
-
 	/* libsmartcols prints nothing at all for an empty table. */
-	if (empty_json)
-		printf("{\n   \"%s\": []\n}\n", scols_table_get_name(table->scols));
-	else
+	if (scols_table_is_json(table->scols) && !scols_table_get_nlines(table->scols)) {
+		fprintf(out, "{\n   \"%s\": []\n}\n", scols_table_get_name(table->scols));
+	} else {
+		scols_table_set_stream(table->scols, out);
 		scols_print_table(table->scols);
+	}
 	scols_unref_table(table->scols);
 	free(table);
+}
+
+int table_print(struct table *table)
+{
+	table_write(table, stdout);
 	return output_error();
 }
 

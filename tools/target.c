@@ -52,17 +52,36 @@ bool target_open(struct target *target, const char *name)
 	}
 	if (S_ISBLK(st.st_mode)) {
 		target->device = st.st_rdev;
-		target->mounted = mount_of_device(st.st_rdev, &target->mount);
-		if (!target->mounted)
-			target->mount.dev = st.st_rdev;
+		st.st_dev = dev_of_device(target->fd, st.st_rdev);
+		target->mounted = mount_of_dev(st.st_dev, &target->mount);
 	} else {
 		target->mounted = mount_of_file(target->fd, &target->mount);
-		if (!target->mounted)
-			target->mount.dev = st.st_dev;
 	}
+	if (!target->mounted)
+		target->mount.dev = st.st_dev;
 out:
 	free(resolved);
 	return target->fd >= 0;
+}
+
+int mount_open(const struct mount *mount)
+{
+	int fd = open(mount->dir, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	struct mount found;
+
+	if (fd < 0)
+		return -errno;
+	if (mount_of_file(fd, &found) && found.dev == mount->dev)
+		return fd;
+	close(fd); /* something else is mounted over it */
+	return -ENOENT;
+}
+
+int target_file(const struct target *target)
+{
+	if (!target->device)
+		return fcntl(target->fd, F_DUPFD_CLOEXEC, 0);
+	return target->mounted ? mount_open(&target->mount) : -ENOENT;
 }
 
 void target_close(struct target *target)

@@ -4,10 +4,12 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <langinfo.h>
+#include <limits.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "tool.h"
 
@@ -119,43 +121,46 @@ void complain(const char *about, const char *fmt, ...)
 	free(before);
 }
 
+static const struct {
+	int error;
+	const char *text;
+} reasons[] = {
+	{ENOSYS, "no engine works here; see ENGINES in freezefd(1)"},
+	{ELIBACC, "freezefd-load-bpf or freeze-guardian is missing; install freezefd again"},
+	{EPERM, "not permitted; become root (CAP_SYS_ADMIN is needed)"},
+	{EOPNOTSUPP, "this kind of filesystem cannot be frozen; name one that is on a disk"},
+	{ENODEV, "no filesystem in use on this device; mount it, or name another"},
+	{EBUSY, "busy with another freeze or thaw; look at 'freezefd status'"},
+	{ETIMEDOUT, "its guardian does not answer; try again"},
+	{ENOENT, "no such file or directory; check the path"},
+	{EMFILE, "too many open files; raise 'ulimit -n'"},
+	{EACCES, "permission denied; become root"},
+	{ENOTRECOVERABLE,
+	 "the end of this PID namespace would leave it frozen; do it on the host, or take that risk with --may-stay-frozen"},
+};
+
 void complain_errno(const char *about, int err)
 {
-	const char *engine = getenv("FREEZEFD_ENGINE");
+	const char *engine = getenv("FREEZEFD_ENGINE"), *reason = strerror(-err);
 
-	switch (-err) {
-	case ENOSYS:
-		complain(about, "%s%s does not work on this kernel; see ENGINES in freezefd(1)",
-			 engine ? "engine " : "freezefd", engine ? engine : "");
-		break;
-	case EINVAL:
-		if (engine && !freezefd_engine(STDIN_FILENO) && errno == EINVAL)
-			complain(about, "FREEZEFD_ENGINE=%s names no engine; unset it", engine);
-		else
-			complain(about, "%s", strerror(EINVAL));
-		break;
-	case EPERM:
-		complain(about, "not permitted; become root (CAP_SYS_ADMIN is needed)");
-		break;
-	case EOPNOTSUPP:
-		complain(about,
-			 "this kind of filesystem cannot be frozen; name one that is on a disk");
-		break;
-	case ENODEV:
-		complain(about, "no filesystem in use on this device; mount it, or name another");
-		break;
-	case EBUSY:
-		complain(about, "busy with another freeze or thaw; look at 'freezefd status'");
-		break;
-	case ENOENT:
-		complain(about, "no such file or directory; check the path");
-		break;
-	case EACCES:
-		complain(about, "permission denied; become root");
-		break;
-	default:
-		complain(about, "%s", strerror(-err));
-	}
+	for (size_t i = 0; i < ARRAY_SIZE(reasons); i++)
+		if (reasons[i].error == -err)
+			reason = reasons[i].text;
+	if (err == -EINVAL && engine && !freezefd_engine(STDIN_FILENO) && errno == EINVAL)
+		complain(about, "FREEZEFD_ENGINE=%s names no engine; unset it", engine);
+	else if (err == -ENOSYS && engine)
+		complain(about, "engine %s does not work here; see ENGINES in freezefd(1)", engine);
+	else
+		complain(about, "%s", reason);
+}
+
+void complain_engine(const char *about, int err)
+{
+	if (err == -ENOENT || err == -ENOTDIR || err == -ENOSPC || err == -EROFS)
+		complain(about, "/run/freezefd cannot be written to: %s; mend that",
+			 strerror(-err));
+	else
+		complain_errno(about, err);
 }
 
 int usage_error(const char *verb, const char *fmt, ...)
@@ -185,6 +190,30 @@ int output_error(void)
 	if (!first && (fflush(stdout) || ferror(stdout)))
 		first = errno ? errno : EIO;
 	return first;
+}
+
+int print_now(const char *string)
+{
+	struct pollfd out = {.fd = STDOUT_FILENO, .events = POLLOUT};
+	size_t left = strlen(string);
+	ssize_t done;
+
+	/* Of a pipe that has room, this much. */
+	while (left) {
+		wait_events(&out, 1);
+		if (caught_signal)
+			return EINTR;
+		if (!out.revents)
+			continue;
+		done = write(STDOUT_FILENO, string, left < PIPE_BUF ? left : PIPE_BUF);
+		if (done < 0 && errno != EAGAIN)
+			return errno;
+		if (done > 0) {
+			string += done;
+			left -= (size_t)done;
+		}
+	}
+	return 0;
 }
 
 static const struct unit {

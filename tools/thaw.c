@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* freezefd thaw: end somebody else's freeze. */
 #include <errno.h>
-#include <fcntl.h>
 #include <getopt.h>
 #include <linux/fs.h>
 #include <stdlib.h>
@@ -19,7 +18,7 @@ static const char usage[] =
 	"TARGET is a file or directory on the filesystem, its block device, or UUID=...\n"
 	"A filesystem that was unmounted while frozen is named by its device.\n"
 	"\n"
-	"  -f, --force          drop every hold but the kernel's own\n" ENGINE_HELP
+	"  -f, --force          drop every hold but the kernel's own\n"
 	"  -h, --help           this help\n"
 	"\n"
 	"Exit status: 0 thawed; 1 not frozen, still frozen, or not possible; 2 wrong usage.\n";
@@ -81,29 +80,18 @@ static void tell_why_not(const struct target *target)
 		complain(target->name, "not frozen; nothing to do");
 }
 
-/* FITHAW goes by path only: on a block device it would mean the filesystem of /dev. */
-static int path_of(const struct target *target)
-{
-	struct mount mount;
-	int fd;
-
-	if (!target->device)
-		return dup(target->fd);
-	if (!target->mounted)
-		return -1;
-	fd = open(target->mount.dir, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
-	if (fd >= 0 && (!mount_of_file(fd, &mount) || mount.dev != target->mount.dev)) {
-		close(fd); /* something else is mounted over it */
-		fd = -1;
-	}
-	return fd;
-}
-
 static bool thaw(const struct target *target)
 {
 	struct freezefd_status status;
-	int fd = path_of(target), err;
+	int fd, err;
 
+	/* The hold of a freeze descriptor is not meant, and on some kernels FITHAW would end it. */
+	if (!freezefd_status(target->fd, &status) && status.fd_holds && !status.user_holds) {
+		tell_why_not(target);
+		return false;
+	}
+	/* FITHAW goes by path only: on a block device it would mean the filesystem of /dev. */
+	fd = target_file(target);
 	if (fd < 0) {
 		err = freezefd_status(target->fd, &status);
 		if (err || status.state == FREEZE_STATE_THAWED)
@@ -140,7 +128,6 @@ int cmd_thaw(int argc, char **argv)
 {
 	static const struct option options[] = {
 		{"force", no_argument, NULL, 'f'},
-		ENGINE_LONG_OPTION,
 		{"help", no_argument, NULL, 'h'},
 		{0},
 	};
@@ -148,14 +135,10 @@ int cmd_thaw(int argc, char **argv)
 	struct target target;
 	bool force = false;
 
-	while ((opt = getopt_long(argc, argv, ENGINE_OPTION "fh", options, NULL)) != -1) {
+	while ((opt = getopt_long(argc, argv, "fh", options, NULL)) != -1) {
 		switch (opt) {
 		case 'f':
 			force = true;
-			break;
-		case 'e':
-			if (!engine_option("thaw", optarg))
-				return EXIT_USAGE;
 			break;
 		case 'h':
 			fputs(usage, stdout);

@@ -23,6 +23,9 @@
 #define EXIT_NO_COMMAND	   127
 #define EXIT_SIGNAL	   128
 
+/* An option without a letter. */
+#define MAY_STAY_FROZEN 256
+
 int cmd_hold(int argc, char **argv);
 int cmd_list(int argc, char **argv);
 int cmd_release(int argc, char **argv);
@@ -42,6 +45,8 @@ char *escape(const char *string, bool terminal);
 void complain(const char *about, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /* The same, for a negative errno value of the library or of opening a target. */
 void complain_errno(const char *about, int err);
+/* The same, of making a freeze descriptor. */
+void complain_engine(const char *about, int err);
 /* For a wrong command line: points at the verb's --help. Returns EXIT_USAGE. */
 int usage_error(const char *verb, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /* For one that getopt has complained about. */
@@ -51,6 +56,8 @@ int wrong_option(const char *verb);
  * nothing is frozen any more.
  */
 int output_error(void);
+/* Prints while something is frozen and signals are blocked. 0 or an errno value: a signal is EINTR. */
+int print_now(const char *string);
 
 /* 1.5s, 500ms, 5m, 2h, 1d; seconds when there is no unit. 0, or -EINVAL, -ERANGE. */
 int parse_duration(const char *text, uint64_t *ns);
@@ -68,20 +75,6 @@ char *text(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 char *copy(const char *text);
 void *array(void *old, size_t count, size_t size);
 
-/* engine.c: the engine that was asked for by an option */
-
-#define ENGINE_OPTION "e:"
-#define ENGINE_LONG_OPTION                             \
-	{                                              \
-		"engine", required_argument, NULL, 'e' \
-	}
-#define ENGINE_HELP "  -e, --engine NAME    native or guardian, not the best that works\n"
-
-/* From here on, all calls of the library use it. Complains about one that there is not, returns false. */
-bool engine_option(const char *verb, const char *name);
-/* What the caller's environment says again, for a command that is run. */
-void engine_restore(void);
-
 /* mounts.c: which superblock is it? */
 
 struct mount {
@@ -90,12 +83,13 @@ struct mount {
 	const char *dir, *source, *fstype;
 };
 
-/* The mount of a superblock, of an open file, of a block device; false when there is none. */
+/* The mount of a superblock, of an open file; false when there is none. */
 bool mount_of_dev(dev_t dev, struct mount *mount);
 bool mount_of_file(int fd, struct mount *mount);
-bool mount_of_device(dev_t device, struct mount *mount);
-/* Local filesystems of which there is one at *index or later; once each. */
-bool next_mount(size_t *index, struct mount *mount);
+/* The same, but for an overlay that of the filesystem to which it writes. */
+bool mount_written_by(int fd, struct mount *mount);
+/* The number of the superblock on an open block device; that of the device when it is not known. */
+dev_t dev_of_device(int fd, dev_t device);
 /* "/dev/sda1", NULL when there is no such device. Freed by the caller. */
 char *device_path(dev_t device);
 /* How many loop devices there are between this filesystem and a real disk. */
@@ -113,6 +107,10 @@ struct target {
 
 /* Opens a path, a block device, UUID=... and the like. Complains, returns false. */
 bool target_open(struct target *target, const char *name);
+/* The directory where it is mounted, or a negative errno value. */
+int mount_open(const struct mount *mount);
+/* The same for a target, or the file that it is. */
+int target_file(const struct target *target);
 void target_close(struct target *target);
 
 /* holders.c: who holds what, as /proc tells it */
@@ -125,6 +123,7 @@ struct fdinfo_fs {
 
 /* What /proc/PID/fdinfo/FD says of a freeze descriptor. */
 struct fdinfo {
+	uint64_t inode; /* of one that is a socket to a guardian */
 	char hold[16];
 	uint64_t timeout_ns;
 	size_t count;
@@ -138,6 +137,7 @@ struct holder {
 	pid_t pid;
 	int fd;
 	char *command;
+	char *name; /* of a detached hold, else NULL */
 	struct fdinfo info;
 };
 
@@ -145,6 +145,7 @@ struct holders {
 	size_t count;
 	struct holder *holder;
 	size_t unreadable; /* processes that could not be looked into */
+	bool unknown;	   /* there is no /proc, of which has been complained */
 };
 
 void holders_read(struct holders *holders);
@@ -163,13 +164,20 @@ struct holds {
 	uint64_t begun_ns, lasted_ns; /* from before the first freeze to after the last thaw */
 };
 
-/* Makes a freeze descriptor for each filesystem and freezes nothing. Complains, returns false. */
-bool holds_open(struct holds *holds, char **names, int count, uint64_t timeout_ns);
+/* Makes a freeze descriptor for each filesystem and freezes nothing. False after a complaint or a signal. */
+bool holds_open(struct holds *holds, char **names, int count, uint32_t flags, uint64_t timeout_ns);
 /* Is this file on one of the filesystems? Writing to it would wait for ever. */
 bool holds_contain(const struct holds *holds, int fd);
-/* Freezes all or none. Returns false after a complaint or a signal. */
-bool holds_freeze(struct holds *holds);
+/* holds_contain() with a complaint about what is called name. */
+bool holds_block(const struct holds *holds, int fd, const char *name);
+/*
+ * Freezes all or none. 0, or the exit status: of a signal, EXIT_BROKEN when one is broken already,
+ * cannot after another complaint.
+ */
+int holds_freeze(struct holds *holds, int cannot);
 bool holds_broken(const struct holds *holds);
+/* What the caller of the tool may have open, for a command that is run. */
+void limit_restore(void);
 /* Ends all of them, complains of none: a message may go to where it cannot be written yet. */
 void holds_thaw(struct holds *holds);
 /* Complains about those that did not last; then EXIT_BROKEN or EXIT_FAILURE. */
@@ -228,7 +236,8 @@ struct table *table_new(const char *name, const struct column *columns, size_t c
 			const struct table_options *options);
 /* One string a column, which the table frees; NULL: empty. */
 void table_row(struct table *table, char **cells);
-/* As output_error(). */
+void table_write(struct table *table, FILE *out);
+/* To standard output; as output_error(). */
 int table_print(struct table *table);
 /* The end of --help. */
 void table_columns_help(const struct column *columns, size_t count);

@@ -107,7 +107,7 @@ TEST(C12, "options that are not understood are EINVAL and freeze nothing")
 
 	for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
 		bad[i] = good;
-	bad[0].flags = 2;
+	bad[0].flags = 4;
 	bad[1].flags = 1U << 31 | FREEZEFD_THAWED;
 	bad[2].reserved = 1;
 	bad[3].timeout_ns = UINT64_MAX;

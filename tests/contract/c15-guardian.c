@@ -2,78 +2,93 @@
 /* What holds by guardians promise beyond others: that nobody's end, and nobody's malice, ends the promise. */
 #include <dirent.h>
 #include <stddef.h>
+#include <sched.h>
+#include <sys/inotify.h>
+#include <sys/klog.h>
 #include <sys/prctl.h>
+#include <sys/sysmacros.h>
 #include <sys/un.h>
 
 #include <linux/securebits.h>
 
-#include "../../lib/guardian.h"
+#include "../../lib/guardian-protocol.h"
 #include "contract.h"
 
 /* --- the two processes --- */
 
-static bool read_stat(pid_t pid, char comm[32], pid_t *parent)
+/* To the guardian of the filesystem under test; a negative errno value when there is none. */
+static int connect_to_guardian(void)
 {
-	char path[32], line[512] = "", *begin, *end;
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	const dev_t number = status_of(dir).dev;
+	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0), ret;
+
+	check(fd >= 0);
+	snprintf(address.sun_path, sizeof(address.sun_path), GUARDIAN_DIR "/" GUARDIAN_NAME,
+		 major(number), minor(number));
+	if (!connect(fd, (struct sockaddr *)&address, sizeof(address)))
+		return fd;
+	ret = -errno;
+	close(fd);
+	return ret;
+}
+
+static bool nobody_answers(void)
+{
+	const int socket = connect_to_guardian();
+
+	if (socket >= 0)
+		close(socket);
+	return socket == -ECONNREFUSED || socket == -ENOENT;
+}
+
+static void wait_no_guardian(void)
+{
+	wait_until(nobody_answers());
+}
+
+static pid_t parent_of(pid_t pid)
+{
+	char path[32], line[512] = "", *end;
+	pid_t parent = 0;
 	FILE *file;
 
 	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
 	file = fopen(path, "re");
 	if (!file)
-		return false;
-	begin = fgets(line, sizeof(line), file) ? strchr(line, '(') : NULL;
+		return 0;
+	end = fgets(line, sizeof(line), file) ? strrchr(line, ')') : NULL;
 	fclose(file);
-	end = begin ? strrchr(begin, ')') : NULL;
-	if (!end)
-		return false;
-	*end = 0;
-	snprintf(comm, 32, "%s", begin + 1);
-	return sscanf(end + 2, "%*c %d", parent) == 1;
+	return end && sscanf(end + 2, "%*c %d", &parent) == 1 ? parent : 0;
 }
 
-static bool is_one(pid_t pid, pid_t *parent)
+/* The watcher has made the socket, and the guardian is its only child. */
+static bool find_pair(pid_t *guardian, pid_t *watcher)
 {
-	char comm[32];
-
-	return read_stat(pid, comm, parent) && !strcmp(comm, "freeze-guardian") &&
-	       process_state(pid) != 'Z';
-}
-
-/* How many there are, and a pair of them. */
-static int find_pair(pid_t *guardian, pid_t *watcher)
-{
-	DIR *proc = opendir("/proc");
+	int socket = connect_to_guardian();
+	struct ucred peer = {0};
+	socklen_t len = sizeof(peer);
 	struct dirent *entry;
-	pid_t parent, other;
-	int count = 0;
+	DIR *proc;
 
+	*guardian = 0;
+	if (socket < 0)
+		return false;
+	check(!getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &peer, &len));
+	close(socket);
+	*watcher = peer.pid;
+	proc = opendir("/proc");
 	check(proc);
-	while ((entry = readdir(proc))) {
-		pid_t pid = atoi(entry->d_name);
-
-		if (pid <= 0 || !is_one(pid, &parent))
-			continue;
-		count++;
-		if (!is_one(parent, &other))
-			continue;
-		*guardian = pid;
-		*watcher = parent;
-	}
+	while (!*guardian && (entry = readdir(proc)))
+		if (atoi(entry->d_name) > 0 && parent_of(atoi(entry->d_name)) == *watcher)
+			*guardian = atoi(entry->d_name);
 	closedir(proc);
-	return count;
+	return *guardian > 0;
 }
 
-/* Those of the one filesystem that is held; others may be about to end. */
 static void get_pair(pid_t *guardian, pid_t *watcher)
 {
-	wait_until(find_pair(guardian, watcher) == 2);
-}
-
-static void wait_no_guardian(void)
-{
-	pid_t guardian, watcher;
-
-	wait_until(find_pair(&guardian, &watcher) == 0);
+	wait_until(find_pair(guardian, watcher));
 }
 
 TEST(C15, "either process is killed: the other thaws, and the holder is told")
@@ -173,6 +188,226 @@ TEST(C10, "what both leave frozen that are killed at once, a thaw by force frees
 }
 
 /* --- others --- */
+
+/* Both, so that neither continues the other. */
+static void stop_pair(pid_t guardian, pid_t watcher)
+{
+	while (process_state(guardian) != 'T' || process_state(watcher) != 'T') {
+		kill(watcher, SIGSTOP);
+		kill(guardian, SIGSTOP);
+	}
+}
+
+static void continue_pair(pid_t guardian, pid_t watcher)
+{
+	kill(watcher, SIGCONT);
+	kill(guardian, SIGCONT);
+}
+
+static void wait_asleep(pid_t pid)
+{
+	unsigned int in_row = 0;
+
+	wait_until(seen_asleep(pid, 'S', &in_row));
+}
+
+TEST(C5, "a thaw does not wait for the hold of another that begins meanwhile")
+{
+	int fd = hold(dir), second = no_hold(dir);
+	pid_t guardian, watcher, thawing, freezing;
+
+	get_pair(&guardian, &watcher);
+	stop_pair(guardian, watcher);
+	IN_CHILD(thawing)
+		check_eq(freezefd_thaw(fd), 0);
+	wait_asleep(thawing);
+	IN_CHILD(freezing)
+		check_eq(freezefd_freeze(second), 0);
+	wait_asleep(freezing);
+	continue_pair(guardian, watcher);
+	reap(thawing);
+	reap(freezing);
+	check_hold(second, HELD);
+	check_state(dir, FROZEN);
+	check_eq(freezefd_thaw(second), 0);
+	check_state(dir, THAWED);
+}
+
+static void on_signal(int sig)
+{
+}
+
+TEST(C6, "a signal ends the wait for a freeze, which is taken back")
+{
+	const struct sigaction action = {.sa_handler = on_signal};
+	int fd = no_hold(dir);
+	pid_t guardian, watcher, freezing;
+
+	get_pair(&guardian, &watcher);
+	for (int again = 0; again < 2; again++) {
+		stop_pair(guardian, watcher);
+		IN_CHILD(freezing) {
+			check(!sigaction(SIGUSR1, &action, NULL));
+			check_eq(freezefd_freeze(fd), -EINTR);
+			if (again)
+				check_eq(freezefd_freeze(fd), 0);
+		}
+		wait_asleep(freezing);
+		kill(freezing, SIGUSR1);
+		if (again)
+			wait_asleep(freezing);
+		else
+			reap(freezing);
+		continue_pair(guardian, watcher);
+		if (again)
+			reap(freezing);
+		else
+			wait_state(dir, THAWED);
+		check_eq(status_of(fd).hold, again ? FREEZEFD_HOLD_HELD : FREEZEFD_HOLD_NONE);
+	}
+	check_eq(freezefd_thaw(fd), 0);
+}
+
+TEST(C1, "status of a descriptor does not wait for a guardian that does not answer")
+{
+	struct freezefd_status status;
+	int fd = hold(dir);
+	pid_t guardian, watcher;
+
+	get_pair(&guardian, &watcher);
+	stop_pair(guardian, watcher);
+	check_eq(freezefd_status(fd, &status), -ETIMEDOUT);
+	/* It is known to be there, so that nobody takes the hold for one of FIFREEZE. */
+	status = status_of(dir);
+	check_eq(status.fd_holds, 1);
+	check_eq(status.user_holds, 0);
+	continue_pair(guardian, watcher);
+	check_hold(fd, HELD);
+	check_eq(freezefd_thaw(fd), 0);
+}
+
+/* Runs body() as the first process of a new PID namespace. */
+static void in_namespace(void (*body)(void))
+{
+	pid_t child, init;
+
+	IN_CHILD(child) {
+		check(!unshare(CLONE_NEWPID));
+		/* start_child() ends who has no parent, and this one sees none. */
+		init = fork();
+		check(init >= 0);
+		if (!init) {
+			body();
+			_exit(0);
+		}
+		reap(init);
+	}
+	reap(child);
+}
+
+static const struct freezefd_options risk = {.size = sizeof(risk),
+					     .flags = FREEZEFD_MAY_STAY_FROZEN};
+
+static void hold_in_namespace(void)
+{
+	int fd;
+
+	check_eq(freezefd_open(dir, NULL), -ENOTRECOVERABLE);
+	check_state(dir, THAWED);
+	fd = freezefd_open(dir, &risk);
+	check(fd >= 0);
+	check_state(dir, FROZEN);
+	check_eq(freezefd_thaw(fd), 0);
+}
+
+TEST(C4, "in a PID namespace, whose end would leave it frozen, nothing is held unasked")
+{
+	int fd;
+
+	in_namespace(hold_in_namespace);
+	check_state(dir, THAWED);
+	fd = freezefd_open(dir, &risk);
+	check(fd >= 0);
+	check_eq(freezefd_thaw(fd), 0);
+}
+
+static void force_held(void)
+{
+	check_eq(status_of(dir).fd_holds, 1);
+	check_eq(freezefd_thaw_force(dir), 0);
+}
+
+static void force_device(void)
+{
+	check_eq(freezefd_thaw_force(dev), 0);
+}
+
+TEST(C10, "a thaw by force reaches over the bounds of PID namespaces")
+{
+	int fd = hold(dir);
+
+	in_namespace(force_held);
+	check_state(dir, THAWED);
+	check_eq(freezefd_thaw(fd), -ECANCELED);
+	close(fd);
+	wait_no_guardian();
+
+	check(!ioctl(dir, FIFREEZE, 0));
+	in_namespace(force_device);
+	check_state(dir, THAWED);
+}
+
+TEST(C7, "a hold begins though root has used up its instances of inotify")
+{
+	pid_t child;
+
+	IN_CHILD(child) {
+		while (inotify_init1(IN_CLOEXEC) >= 0)
+			;
+		if (dup(dir) < 0)
+			skip("there are more of them than a process may have open");
+		check_eq(freezefd_thaw(hold(dir)), 0);
+	}
+	reap(child);
+}
+
+/* --- what others see --- */
+
+static void read_text(const char *path, char *line, size_t size, const char *with)
+{
+	FILE *file = fopen(path, "re");
+
+	check(file);
+	while (fgets(line, (int)size, file) && !strstr(line, with))
+		;
+	fclose(file);
+	check(strstr(line, with));
+}
+
+TEST(C14, "a freeze and a thaw by force leave the mount table and the kernel's log as they were")
+{
+	char before[1024], after[1024], *log = malloc(1 << 20);
+	const char *mounted = getenv("FREEZEFD_TEST_DIR");
+	int fd, len;
+
+	check(log);
+	read_text("/proc/self/mountinfo", before, sizeof(before), mounted);
+	fd = hold(dir);
+	check_eq(freezefd_thaw(fd), 0);
+	check_eq(freezefd_freeze(fd), 0);
+	check_eq(freezefd_thaw_force(dev), 0);
+	close(fd);
+	wait_no_guardian();
+	check(!ioctl(dir, FIFREEZE, 0));
+	check_eq(freezefd_thaw_force(dev), 0);
+	read_text("/proc/self/mountinfo", after, sizeof(after), mounted);
+	check(!strcmp(before, after));
+	len = klogctl(3, log, (1 << 20) - 1); /* SYSLOG_ACTION_READ_ALL */
+	check(len >= 0);
+	log[len] = 0;
+	check(!strstr(log, "freeze-guardian"));
+	free(log);
+}
 
 /* The library has to load its program again, as in a program that nobody of ours started. What was open is closed. */
 static void forget_program(int target)
@@ -287,7 +522,7 @@ TEST(C11, "without the means to look nothing is guessed and nothing frozen")
 	check_state(dir, THAWED);
 }
 
-TEST(C11, "CAP_SYS_ADMIN is not enough for who is not root, and that is told")
+TEST(C11, "CAP_SYS_ADMIN is not enough to hold for who is not root, and that is told")
 {
 	pid_t child;
 
@@ -296,7 +531,6 @@ TEST(C11, "CAP_SYS_ADMIN is not enough for who is not root, and that is told")
 		check(!setresuid(65534, 65534, 65534));
 		check_state(dir, THAWED);
 		check_eq(freezefd_open(dir, NULL), -EPERM);
-		check_eq(freezefd_thaw_force(dir), -EPERM);
 		check_state(dir, THAWED);
 	}
 	reap(child);
@@ -372,42 +606,6 @@ TEST(C15, "the guardian has no more files open after thousands of requests than 
 
 /* --- malice --- */
 
-/* The filesystem's number, as the kernel has it: that of a btrfs is not what stat tells. */
-static int connect_to_guardian(void)
-{
-	struct sockaddr_un address = {.sun_family = AF_UNIX};
-	char line[1024], number[32], path[256];
-	const char *mounted = getenv("FREEZEFD_TEST_DIR");
-	FILE *mounts = fopen("/proc/self/mountinfo", "re");
-	bool found = false;
-	int fd, n;
-
-	check(mounts);
-	while (!found && fgets(line, sizeof(line), mounts))
-		found = sscanf(line, "%*d %*d %31s %*s %255s", number, path) == 2 &&
-			!strcmp(path, mounted);
-	fclose(mounts);
-	check(found);
-	n = snprintf(address.sun_path + 1, sizeof(address.sun_path) - 1, GUARDIAN_FS "%s", number);
-	fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
-	check(fd >= 0);
-	if (!connect(fd, (struct sockaddr *)&address,
-		     offsetof(struct sockaddr_un, sun_path) + 1 + n))
-		return fd;
-	n = -errno;
-	close(fd);
-	return n;
-}
-
-static bool nobody_answers(void)
-{
-	const int socket = connect_to_guardian();
-
-	if (socket >= 0)
-		close(socket);
-	return socket == -ECONNREFUSED;
-}
-
 TEST(C15, "connections that ask nothing keep neither others away nor the guardian alive")
 {
 	int fd = hold(dir), idle[100], other;
@@ -423,53 +621,21 @@ TEST(C15, "connections that ask nothing keep neither others away nor the guardia
 	check_eq(freezefd_thaw(other), 0);
 	close(other);
 	wait_no_guardian();
-	/* A thread of it may outlast the process that one sees. */
-	wait_until(nobody_answers());
 }
 
-TEST(C11, "who has no privilege gets neither a hold nor a thaw out of the guardian")
+TEST(C11, "who is not root does not get as far as the guardian")
 {
 	int fd = hold(dir);
 	pid_t nobody;
 
 	IN_CHILD(nobody) {
-		const uint32_t ops[] = {GUARDIAN_OPEN,	GUARDIAN_FORCE,	  GUARDIAN_FREEZE,
-					GUARDIAN_THAW,	GUARDIAN_TIMEOUT, 99,
-					GUARDIAN_STATUS};
-
 		check(!setresgid(65534, 65534, 65534));
 		check(!setresuid(65534, 65534, 65534));
-		for (size_t i = 0; i < ARRAY_SIZE(ops); i++) {
-			const struct guardian_request request = {.op = ops[i]};
-			const int socket = connect_to_guardian();
-			struct guardian_reply reply;
-
-			check(socket >= 0);
-			check_eq(send(socket, &request, sizeof(request), MSG_NOSIGNAL),
-				 sizeof(request));
-			check_eq(recv(socket, &reply, sizeof(reply), 0), sizeof(reply));
-			check_eq(reply.error, ops[i] == GUARDIAN_STATUS ? 0 : -EPERM);
-			close(socket);
-		}
+		check_eq(connect_to_guardian(), -EACCES);
 	}
 	reap(nobody);
 	check_hold(fd, HELD);
 	check_eq(freezefd_thaw(fd), 0);
-}
-
-/* Both, so that neither continues the other. */
-static void stop_pair(pid_t guardian, pid_t watcher)
-{
-	while (process_state(guardian) != 'T' || process_state(watcher) != 'T') {
-		kill(watcher, SIGSTOP);
-		kill(guardian, SIGSTOP);
-	}
-}
-
-static void continue_pair(pid_t guardian, pid_t watcher)
-{
-	kill(watcher, SIGCONT);
-	kill(guardian, SIGCONT);
 }
 
 TEST(C1, "status of the filesystem answers while both processes are stopped")

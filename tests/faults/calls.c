@@ -183,7 +183,7 @@ static void wrong_options(const char *what, int target)
 		{"no size", {.size = 0}, -EINVAL},
 		{"a size too small", {.size = sizeof(struct freezefd_options) - 1}, -EINVAL},
 		{"a size of garbage", {.size = SIZE_MAX}, -E2BIG},
-		{"an unknown flag", {.size = sizeof(cases[0].options), .flags = 2}, -EINVAL},
+		{"an unknown flag", {.size = sizeof(cases[0].options), .flags = 4}, -EINVAL},
 		{"all flags", {.size = sizeof(cases[0].options), .flags = UINT32_MAX}, -EINVAL},
 		{"reserved set", {.size = sizeof(cases[0].options), .reserved = 1}, -EINVAL},
 		{"too long a timeout",

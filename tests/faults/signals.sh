@@ -65,7 +65,7 @@ for signal in "${signals[@]}"; do
 	if [[ $signal = KILL ]]; then ended 137; else ended 0; fi
 	result "SIG$signal to hold" "$problem"
 
-	name=$("$freezefd" hold --detach "$mnt" 2>"$err")
+	name=$(env --default-signal=INT,QUIT "$freezefd" hold --detach "$mnt" 2>"$err")
 	is_state "$mnt" frozen && problem='' || problem="not frozen: $(<"$err")"
 	kill "-$signal" "${name%%-*}"
 	nothing_frozen || problem+="not thawed"
@@ -109,6 +109,37 @@ is_state "$mnt" frozen && problem='' || problem="not frozen: $(<"$err")"
 "$freezefd" release "$name" 2>"$err" || problem+="release fails: $(<"$err")"
 result "a detached hold outlives the session that began it" "$problem"
 
+# ---- While nobody reads what it prints, and while its command waits for what is frozen
+
+mkfifo "$work/full"
+exec {full}<>"$work/full"
+dd if=/dev/zero of="$work/full" bs=4096 oflag=nonblock 2>/dev/null
+for options in '' --json --detach '--detach --json'; do
+	rm -f "$work/said"
+	# shellcheck disable=SC2086
+	"$freezefd" hold --timeout 60s $options "$mnt" >&"$full" 2>"$err" <&"$never" &
+	pid=$!
+	await is_state "$mnt" frozen && problem='' || problem="not frozen: $(<"$err")"
+	kill -TERM "$pid"
+	ended 143
+	nothing_frozen || problem+="left frozen"
+	result "SIGTERM to hold $options whose output is a full pipe" "$problem"
+done
+exec {full}>&-
+
+got_it() { [[ $(awk '/^ShdPnd/ { print $2 }' "/proc/$1/status") != 0000000000000000 ]]; }
+start run --timeout 60s "$mnt" -- sh -c "echo >'$mnt/waits'"
+await is_state "$mnt" frozen
+await child_of "$pid"
+await blocked "$child" && problem='' || problem="the command does not wait"
+kill -TERM "$pid"
+await got_it "$child" || problem+="the command does not get the signal"
+is_state "$mnt" frozen || problem+="the first signal thaws"
+kill -INT "$pid"
+ended 124
+problem+=$(says 'thawed at the second signal')
+result "two signals to run whose command waits for what is frozen" "$problem"
+
 # ---- While it freezes, and while it thaws
 
 # freeze_waits ARGUMENT...: starts it and stops the device so that it waits in the freeze, and not in
@@ -143,8 +174,10 @@ if have_dm; then
 
 			if freeze_waits "${command[@]}"; then
 				kill "-$signal" "$pid"
-				dm_resume
+				# The kernel's freeze waits for the device. A guardian's is left to it.
+				[[ $engine = guardian ]] || dm_resume
 				ended "$(killed_by "$signal")"
+				[[ $engine != guardian ]] || dm_resume
 			fi
 			result "SIG$signal to $verb while it freezes" "$problem"
 

@@ -50,14 +50,15 @@ static void options(void)
 
 	accepted(NULL, "no options");
 	accepted(OPTIONS(), "empty options");
-	accepted(OPTIONS(.flags = FREEZEFD_THAWED), "the flag that there is");
+	accepted(OPTIONS(.flags = FREEZEFD_THAWED | FREEZEFD_MAY_STAY_FROZEN),
+		 "the flags that there are");
 	accepted(OPTIONS(.timeout_ns = INT64_MAX), "the longest timeout");
 	accepted(OPTIONS(.engine = "native"), "an engine");
 	accepted(&larger.options, "a larger struct, the rest zero");
 
 	refused(SIZED(0), -EINVAL, "a struct without size");
 	refused(SIZED(sizeof(struct freezefd_options) - 1), -EINVAL, "a small struct");
-	refused(OPTIONS(.flags = 2), -EINVAL, "an unknown flag");
+	refused(OPTIONS(.flags = 4), -EINVAL, "an unknown flag");
 	refused(OPTIONS(.flags = FREEZEFD_THAWED | 0x80000000), -EINVAL, "a high unknown flag");
 	refused(OPTIONS(.reserved = 1), -EINVAL, "a reserved field");
 	refused(OPTIONS(.timeout_ns = INT64_MAX + UINT64_C(1)), -EINVAL,
@@ -77,7 +78,7 @@ static void descriptors(void)
 
 	check_equal(freezefd_open(-1, NULL), -EBADF, "open: no descriptor");
 	check_equal(freezefd_open(path, NULL), -EBADF, "open: O_PATH");
-	check_equal(freezefd_open(-1, OPTIONS(.flags = 2)), -EBADF,
+	check_equal(freezefd_open(-1, OPTIONS(.flags = 4)), -EBADF,
 		    "open: no descriptor, bad options");
 	check_equal(freezefd_status(-1, &status), -EBADF, "status: no descriptor");
 	check_equal(freezefd_status(path, &status), -EBADF, "status: O_PATH");

@@ -2,34 +2,36 @@
 /*
  * What the library and freeze-guardian say to each other.
  *
- * There is one guardian for a filesystem. It listens on an abstract address made
- * of GUARDIAN_FS and the filesystem's device number. A freeze descriptor is one
- * end of a socket pair; the guardian has the other, bound to an address that
- * begins with GUARDIAN_HOLD, by which any process that has the descriptor can
- * tell what it is.
+ * There is one guardian for a filesystem. It listens on a socket in GUARDIAN_DIR,
+ * which only root may enter, by the name of the filesystem's device number. A
+ * freeze descriptor is one end of a socket pair; the guardian has the other, bound
+ * to an abstract address that begins with GUARDIAN_HOLD, by which any process that
+ * has the descriptor can tell what it is.
  *
  * A request goes over either socket. On a freeze descriptor, which processes may
- * share, it brings a socket along for the answer; on a connection to the address
- * of the filesystem the answer comes back on that. All messages are packets.
+ * share, it brings a socket along for the answer; on a connection to the socket of
+ * the filesystem the answer comes back on that. All messages are packets.
  */
-#ifndef FREEZEFD_GUARDIAN_H
-#define FREEZEFD_GUARDIAN_H
+#ifndef FREEZEFD_GUARDIAN_PROTOCOL_H
+#define FREEZEFD_GUARDIAN_PROTOCOL_H
 
 #include <stdint.h>
 
 #include "freezefd.h"
 
-#define GUARDIAN_FS   "freezefd-guardian/fs/"
+#define GUARDIAN_DIR  "/run/freezefd"
+#define GUARDIAN_NAME "%u:%u" /* in that folder: major and minor */
 #define GUARDIAN_HOLD "freezefd-guardian/hold/"
 
 /* The descriptors that the library gives to a new guardian. */
 enum { GUARDIAN_BOOT, GUARDIAN_TARGET, GUARDIAN_PROG, GUARDIAN_MAP, GUARDIAN_FDS };
 
 enum guardian_op {
-	/* On the filesystem's address, with the guardian's end of a new pair. Privileged. */
+	/* On the filesystem's socket, with the guardian's end of a new pair. */
 	GUARDIAN_OPEN,
-	/* The same, without. */
 	GUARDIAN_FORCE,
+	/* Who holds: the answer is a struct guardian_list. */
+	GUARDIAN_LIST,
 	/* On either. */
 	GUARDIAN_STATUS,
 	/* On a freeze descriptor. */
@@ -38,16 +40,11 @@ enum guardian_op {
 	GUARDIAN_TIMEOUT,
 };
 
-/*
- * Privileged requests prove CAP_SYS_ADMIN by credentials that only it allows to
- * send: those of this process.
- */
-#define GUARDIAN_PROOF_PID 1
-
 struct guardian_request {
 	uint32_t op;
 	uint32_t flags;
 	uint64_t timeout_ns;
+	uint64_t inode; /* GUARDIAN_OPEN: of the client's end, as in /proc/PID/fd */
 };
 
 struct guardian_reply {
@@ -55,7 +52,14 @@ struct guardian_reply {
 	uint32_t reserved;
 	uint64_t told; /* GUARDIAN_THAW: the news that this answer tells as well */
 	struct freezefd_status status;
-	uint64_t begun_ns; /* GUARDIAN_STATUS: when its freeze was complete, CLOCK_BOOTTIME */
+};
+
+struct guardian_list {
+	char type[32], name[32]; /* of the filesystem: struct sb_record */
+	struct {
+		uint64_t inode;
+		struct freezefd_status status;
+	} hold[];
 };
 
 /* What the guardian sends on a freeze descriptor unasked, so that poll(2) reports it. */
@@ -67,4 +71,4 @@ struct guardian_news {
 	uint64_t number;
 };
 
-#endif /* FREEZEFD_GUARDIAN_H */
+#endif /* FREEZEFD_GUARDIAN_PROTOCOL_H */

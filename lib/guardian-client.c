@@ -13,6 +13,7 @@
 #include <sys/random.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
@@ -20,7 +21,7 @@
 #include <linux/fs.h>
 
 #include "engine.h"
-#include "guardian.h"
+#include "guardian-protocol.h"
 #include "spawn.h"
 #include "superblock.h"
 
@@ -43,11 +44,14 @@ static struct sb_reader reader_of(uint64_t word)
 
 static int receive_fds(int socket, void *data, size_t size, int *fds, size_t count)
 {
-	char control[CMSG_SPACE(2 * sizeof(int))] = {0};
+	union {
+		struct cmsghdr align;
+		char space[CMSG_SPACE(2 * sizeof(int))];
+	} control = {0};
 	struct iovec iov = {.iov_base = data, .iov_len = size};
 	struct msghdr msg = {.msg_iov = &iov,
 			     .msg_iovlen = 1,
-			     .msg_control = control,
+			     .msg_control = &control,
 			     .msg_controllen = sizeof(control)};
 	struct cmsghdr *cmsg;
 	ssize_t n;
@@ -58,6 +62,12 @@ static int receive_fds(int socket, void *data, size_t size, int *fds, size_t cou
 	if (n < 0)
 		return -errno;
 	cmsg = CMSG_FIRSTHDR(&msg);
+	if (msg.msg_flags & MSG_CTRUNC) {
+		/* There was room for one of them at the most. */
+		if (cmsg && cmsg->cmsg_len == CMSG_LEN(sizeof(int)))
+			close(*(int *)CMSG_DATA(cmsg));
+		return -EMFILE;
+	}
 	if (cmsg && cmsg->cmsg_level == SOL_SOCKET && cmsg->cmsg_type == SCM_RIGHTS &&
 	    cmsg->cmsg_len == CMSG_LEN(count * sizeof(int)))
 		memcpy(fds, CMSG_DATA(cmsg), count * sizeof(int));
@@ -100,7 +110,8 @@ static int read_target(int target, struct sb_record *record, struct sb_reader *r
 	if (word) {
 		*reader = reader_of(word);
 		ret = sb_read(*reader, target, record);
-		if (ret != -ENOSYS)
+		/* It does not know a filesystem whose module was loaded later. */
+		if (ret != -ENOSYS && (ret || strcmp(record->type, "btrfs") || *record->path))
 			return ret;
 		atomic_compare_exchange_strong(&cached_reader, &word, 0);
 	}
@@ -123,48 +134,53 @@ static int guardian_probe(int target)
 
 /* --- talking to a guardian --- */
 
-static int send_request(int socket, const struct guardian_request *request, int fd, bool proof)
+static int send_request(int socket, const struct guardian_request *request, int fd, int flags)
 {
-	char control[CMSG_SPACE(sizeof(int)) + CMSG_SPACE(sizeof(struct ucred))] = {0};
+	union {
+		struct cmsghdr cmsg;
+		char space[CMSG_SPACE(sizeof(int))];
+	} control = {.cmsg = {.cmsg_len = CMSG_LEN(sizeof(fd)),
+			      .cmsg_level = SOL_SOCKET,
+			      .cmsg_type = SCM_RIGHTS}};
 	struct iovec iov = {.iov_base = (void *)request, .iov_len = sizeof(*request)};
-	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = control};
-	struct cmsghdr *cmsg = (struct cmsghdr *)control;
+	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
 	ssize_t n;
 
 	if (fd >= 0) {
-		cmsg->cmsg_level = SOL_SOCKET;
-		cmsg->cmsg_type = SCM_RIGHTS;
-		cmsg->cmsg_len = CMSG_LEN(sizeof(fd));
-		memcpy(CMSG_DATA(cmsg), &fd, sizeof(fd));
-		msg.msg_controllen += CMSG_SPACE(sizeof(fd));
-		cmsg = (struct cmsghdr *)(control + CMSG_SPACE(sizeof(fd)));
+		memcpy(CMSG_DATA(&control.cmsg), &fd, sizeof(fd));
+		msg.msg_control = &control;
+		msg.msg_controllen = sizeof(control);
 	}
-	if (proof) {
-		const struct ucred creds = {
-			.pid = GUARDIAN_PROOF_PID, .uid = geteuid(), .gid = getegid()};
-
-		cmsg->cmsg_level = SOL_SOCKET;
-		cmsg->cmsg_type = SCM_CREDENTIALS;
-		cmsg->cmsg_len = CMSG_LEN(sizeof(creds));
-		memcpy(CMSG_DATA(cmsg), &creds, sizeof(creds));
-		msg.msg_controllen += CMSG_SPACE(sizeof(creds));
-	}
-	if (!msg.msg_controllen)
-		msg.msg_control = NULL;
 	do
-		n = sendmsg(socket, &msg, MSG_NOSIGNAL);
+		n = sendmsg(socket, &msg, MSG_NOSIGNAL | flags);
 	while (n < 0 && errno == EINTR);
 	return n < 0 ? -errno : 0;
 }
 
-/* -EPIPE when the guardian ended instead of answering. */
-static int receive_reply(int socket, struct guardian_reply *reply)
+/*
+ * -EPIPE when the guardian ended instead of answering. To ask is not to wait, whatever keeps a
+ * guardian from answering: -ETIMEDOUT. A freeze that a signal interrupts is taken back, unless
+ * it has been answered by then.
+ */
+static int receive_reply(int socket, uint32_t op, struct guardian_reply *reply)
 {
+	const bool freezes = op == GUARDIAN_OPEN || op == GUARDIAN_FREEZE;
+	const struct timeval limit = {.tv_sec = 1};
 	ssize_t n;
 
+	if (op == GUARDIAN_STATUS)
+		setsockopt(socket, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
 	do
 		n = recv(socket, reply, sizeof(*reply), 0);
-	while (n < 0 && errno == EINTR);
+	while (n < 0 && errno == EINTR && !freezes);
+	if (n < 0 && errno == EINTR) {
+		shutdown(socket, SHUT_RDWR);
+		n = recv(socket, reply, sizeof(*reply), MSG_DONTWAIT);
+		if (n != sizeof(*reply))
+			return -EINTR;
+	}
+	if (n < 0 && errno == EAGAIN)
+		return -ETIMEDOUT;
 	return n == sizeof(*reply) ? 0 : -EPIPE;
 }
 
@@ -176,10 +192,12 @@ static int ask(int fd, uint32_t op, uint64_t timeout_ns, struct guardian_reply *
 
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair))
 		return -errno;
-	ret = send_request(fd, &request, pair[1], false);
+	ret = send_request(fd, &request, pair[1], op == GUARDIAN_STATUS ? MSG_DONTWAIT : 0);
 	close(pair[1]);
+	if (ret == -EAGAIN)
+		ret = -ETIMEDOUT;
 	if (!ret)
-		ret = receive_reply(pair[0], reply);
+		ret = receive_reply(pair[0], op, reply);
 	close(pair[0]);
 	return ret;
 }
@@ -187,45 +205,34 @@ static int ask(int fd, uint32_t op, uint64_t timeout_ns, struct guardian_reply *
 /* A connection to the guardian of a filesystem; -ECONNREFUSED when there is none. */
 static int connect_guardian(const struct sb_record *record)
 {
+	const dev_t dev = sb_dev(record->dev);
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
-	struct ucred peer;
-	socklen_t len = sizeof(peer);
-	int fd, n, ret;
+	int fd, ret;
 
-	n = snprintf(address.sun_path + 1, sizeof(address.sun_path) - 1, GUARDIAN_FS "%u:%u",
-		     sb_major(record), sb_minor(record));
-	fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+	snprintf(address.sun_path, sizeof(address.sun_path), GUARDIAN_DIR "/" GUARDIAN_NAME,
+		 major(dev), minor(dev));
+	/* One that has very many requests, or is stopped, is tried again. */
+	fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd < 0)
 		return -errno;
-	do
-		ret = connect(fd, (struct sockaddr *)&address,
-			      offsetof(struct sockaddr_un, sun_path) + 1 + n);
-	while (ret && errno == EINTR);
-	ret = ret ? -errno : 0;
-	/* Anybody may take such an address; only root's word counts. */
-	if (!ret && (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) || peer.uid != 0))
-		ret = -EBUSY;
-	if (ret) {
-		close(fd);
-		return ret;
-	}
-	return fd;
+	ret = connect(fd, (struct sockaddr *)&address, sizeof(address)) ? -errno : 0;
+	fcntl(fd, F_SETFL, 0);
+	if (!ret)
+		return fd;
+	close(fd);
+	return ret == -ENOENT ? -ECONNREFUSED : ret == -EACCES ? -EPERM : ret;
 }
 
 static int ask_fs(const struct sb_record *record, const struct guardian_request *request, int fd,
-		  bool proof, struct guardian_reply *reply)
+		  struct guardian_reply *reply)
 {
 	int socket = connect_guardian(record), ret;
-	const struct timeval limit = {.tv_sec = 1};
 
 	if (socket < 0)
 		return socket;
-	/* To ask is not to wait, whatever keeps a guardian from answering. */
-	if (request->op == GUARDIAN_STATUS)
-		setsockopt(socket, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
-	ret = send_request(socket, request, fd, proof);
+	ret = send_request(socket, request, fd, 0);
 	if (!ret)
-		ret = receive_reply(socket, reply);
+		ret = receive_reply(socket, request->op, reply);
 	close(socket);
 	/* It ended before it saw us. */
 	return ret == -EPIPE || ret == -ECONNRESET ? -EAGAIN : ret;
@@ -244,11 +251,11 @@ static int start_guardian(int target, struct sb_reader reader)
 	ret = spawn_helper("freeze-guardian", all, GUARDIAN_FDS);
 	close(pair[1]);
 	if (!ret)
-		ret = receive_reply(pair[0], &reply);
+		ret = receive_reply(pair[0], GUARDIAN_OPEN, &reply);
 	close(pair[0]);
 	if (ret)
 		return ret == -EPIPE ? -EIO : ret;
-	return reply.error;
+	return reply.error == -EACCES ? -EPERM : reply.error;
 }
 
 /* --- the engine --- */
@@ -294,12 +301,7 @@ static int check_target(int target, struct sb_record *record, struct sb_reader *
 {
 	int ret = read_target(target, record, reader);
 
-	if (ret)
-		return ret;
-	/* Of others' guardians nobody would take a word, see connect_guardian(). */
-	if (!(record->flags & SB_MAY_FREEZE) || geteuid() != 0)
-		return -EPERM;
-	return 0;
+	return ret || record->flags & SB_MAY_FREEZE ? ret : -EPERM;
 }
 
 static void nap(void)
@@ -316,18 +318,24 @@ static int guardian_open(int target, uint32_t flags, uint64_t timeout_ns)
 	struct sb_record record, now;
 	struct guardian_reply reply;
 	struct sb_reader reader;
+	struct stat st;
 	int pair[2], ret;
 
 	for (int i = 0; i < ATTEMPTS; i++) {
 		ret = check_target(target, &record, &reader);
 		if (!ret && !(record.flags & SB_CAN_FREEZE))
 			ret = -EOPNOTSUPP;
+		/* The end of a PID namespace ends both helpers at once. */
+		if (!ret && record.flags & SB_NESTED && !(flags & FREEZEFD_MAY_STAY_FROZEN))
+			ret = -ENOTRECOVERABLE;
 		if (ret)
 			return ret;
 		ret = make_pair(pair);
 		if (ret)
 			return ret;
-		ret = ask_fs(&record, &request, pair[1], true, &reply);
+		if (!fstat(pair[0], &st))
+			request.inode = st.st_ino;
+		ret = ask_fs(&record, &request, pair[1], &reply);
 		close(pair[1]);
 		if (!ret)
 			ret = reply.error;
@@ -382,7 +390,7 @@ static int open_mounted(struct sb_reader reader, const struct sb_record *record)
 
 		if (sscanf(line, "%*d %*d %u:%u %*s %ms", &maj, &min, &path) != 3)
 			continue;
-		if (maj == sb_major(record) && min == sb_minor(record)) {
+		if (makedev(maj, min) == sb_dev(record->dev)) {
 			unescape(path);
 			found = open(path, O_RDONLY | O_NONBLOCK | O_NOATIME | O_CLOEXEC);
 		}
@@ -399,12 +407,13 @@ static int open_mounted(struct sb_reader reader, const struct sb_record *record)
 	return found < 0 ? -EBUSY : found;
 }
 
-/* Nobody of ours holds it: whatever is there FIFREEZE has made, or the block layer. */
+/*
+ * Nobody of ours holds it: whatever is there FIFREEZE has made, or the block layer. -EBUSY where
+ * the caller has no way to it.
+ */
 static int thaw_strangers(int target, const struct sb_record *record, struct sb_reader reader)
 {
 	struct stat st = {0};
-	char path[64];
-	dev_t mounted;
 	int root, ret;
 
 	if (record->frozen != SB_FREEZE_COMPLETE || !record->user_holds)
@@ -413,15 +422,7 @@ static int thaw_strangers(int target, const struct sb_record *record, struct sb_
 	fstat(target, &st);
 	if (!S_ISBLK(st.st_mode))
 		return sb_thaw_all(reader, target, record->id);
-	/* Of several devices of a filesystem only the one that it is named after can be mounted. */
-	if (!sb_find_bdev(record, &mounted) && mounted != st.st_rdev)
-		snprintf(path, sizeof(path), "/dev/%s", record->name);
-	else
-		snprintf(path, sizeof(path), "/proc/self/fd/%d", target);
-	root = sb_open_root(reader, path, record);
-	/* Kernels before 6.8 mount nothing from a device that the block layer has frozen. */
-	if (root == -EBUSY)
-		root = open_mounted(reader, record);
+	root = open_mounted(reader, record);
 	if (root < 0)
 		return root;
 	ret = sb_thaw_all(reader, root, record->id);
@@ -442,24 +443,21 @@ static int guardian_thaw_force(int target)
 		ret = check_target(target, &record, &reader);
 		if (ret)
 			return ret;
-		ret = ask_fs(&record, &request, -1, true, &reply);
+		ret = ask_fs(&record, &request, -1, &reply);
 		if (!ret)
 			ret = reply.error;
-		if (ret == -ECONNREFUSED || ret == -EBUSY)
-			return thaw_strangers(target, &record, reader);
+		/* Who may not ask it may thaw all the same. */
+		if (ret == -ECONNREFUSED || ret == -EPERM) {
+			ret = thaw_strangers(target, &record, reader);
+			/* A guardian can mount it. */
+			if (ret == -EBUSY)
+				ret = start_guardian(target, reader) ?: -EAGAIN;
+		}
 		if (ret != -EAGAIN)
 			return ret;
 		nap();
 	}
 	return -EBUSY;
-}
-
-static uint64_t now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_BOOTTIME, &ts);
-	return ts.tv_sec * 1000000000ULL + ts.tv_nsec;
 }
 
 static int status_of_target(int target, struct freezefd_status *status)
@@ -473,18 +471,20 @@ static int status_of_target(int target, struct freezefd_status *status)
 	if (ret)
 		return ret;
 	memset(status, 0, sizeof(*status));
-	status->state = record.frozen == SB_UNFROZEN	      ? FREEZE_STATE_THAWED
-			: record.frozen == SB_FREEZE_COMPLETE ? FREEZE_STATE_FROZEN
-							      : FREEZE_STATE_FREEZING;
-	status->user_holds = record.user_holds;
-	status->kernel_holds = record.kernel_holds;
-	/* Which of the holds is the guardian's, and how many share it, only that knows. */
-	if (status->state != FREEZE_STATE_FROZEN || !record.user_holds ||
-	    ask_fs(&record, &request, -1, false, &reply) || reply.error || !reply.status.fd_holds)
+	sb_status(&record, status);
+	if (status->state != FREEZE_STATE_FROZEN || !status->user_holds)
 		return 0;
-	status->fd_holds = reply.status.fd_holds;
-	status->user_holds--;
-	status->frozen_ns = now_ns() - reply.begun_ns;
+	/* Which of the holds is the guardian's, and how many share it, only that knows. */
+	ret = ask_fs(&record, &request, -1, &reply);
+	if (!ret && !reply.error)
+		status->frozen_ns = reply.status.frozen_ns;
+	/* There is one that does not answer now: somebody holds. */
+	if (ret == -ETIMEDOUT || ret == -EAGAIN)
+		status->fd_holds = 1;
+	else if (!ret && !reply.error)
+		status->fd_holds = reply.status.fd_holds;
+	if (status->fd_holds)
+		status->user_holds--;
 	return 0;
 }
 

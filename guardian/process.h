@@ -11,17 +11,17 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "../lib/guardian.h"
+#include "../lib/guardian-protocol.h"
 #include "../lib/superblock.h"
-
-/* The filesystem's block device, in the guardian's own mount namespace. */
-#define BDEV "/bdev"
 
 /* What there is from the start; never changed after. */
 struct fs {
 	struct sb_reader reader;
-	struct sb_record record; /* as it was then: id, dev and type are what counts */
+	struct sb_record record; /* as it was then: id, numbers, type and path are what counts */
+	const char *bdev;	 /* path of its block device in the guardian's mount namespace */
 	int inotify;		 /* tells when the filesystem goes away, without keeping it */
+	int directory;		 /* GUARDIAN_DIR, which is in the client's mount namespace */
+	int lock;		 /* a file there, locked as long as one of the two lives */
 	int listener;
 	int watcher; /* pidfd */
 };
@@ -43,7 +43,7 @@ struct common {
  */
 void block_signals(void);
 
-/* holds.c: the guardian. Returns when nobody has a freeze descriptor any more. */
+/* loop.c: the guardian. Returns when nobody has a freeze descriptor any more. */
 void serve(struct fs *fs, struct common *common);
 
 /* work.c: what may block is done by a thread, one thing at a time. */

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* The guardian's loop: who holds, until when, and when to freeze and to thaw. */
 #include <errno.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -9,26 +10,22 @@
 #include <sys/inotify.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
-#include <sys/timerfd.h>
 #include <time.h>
 #include <unistd.h>
 
-#include "guardian.h"
+#include "process.h"
 
-#define MAX_CONNECTIONS 64
-/* The one who has just closed its descriptor may be about to make the next one. */
+/* The one who has just closed its descriptor may be about to make the next one. Who only asks does not prolong it. */
 #define LINGER_MS 50
 /* So often is looked, while something is held, for what nobody tells, and the watcher shown a sign of life. */
 #define CHECK_MS 50
 /* So much of the table of a process that dies is looked through each time: it may be huge. */
 #define WINDOWS 4
 
-enum kind { LISTENER, INOTIFY, TIMER, WORKER, WATCHER, CONNECTION, HOLD };
-
 /* What the loop waits for. */
 struct source {
-	enum kind kind;
 	int fd;
+	void (*handle)(struct source *source);
 	struct source *next, **link; /* connections and holds: the others of the kind */
 };
 
@@ -38,7 +35,7 @@ struct hold {
 	uint32_t state;	      /* FREEZEFD_HOLD_*, but not GONE */
 	bool freezing;	      /* has asked for a freeze and not got it yet */
 	int waiter;	      /* who waits for that freeze, or -1 */
-	bool opening;	      /* it is the one who makes the descriptor */
+	uint64_t inode;	      /* of the client's end */
 	uint64_t timeout_ns, deadline_ns;
 	uint64_t news;	/* the number of the one not told yet */
 	bool dies;	/* its holder, as it seemed at the last look */
@@ -54,13 +51,12 @@ struct waiter {
 
 static struct fs *fs;
 static struct common *common;
-static int epoll, timer;
-static struct source *connections, *holds;
-static unsigned int nr_connections;
+static int epoll;
+static struct source *holds;
 static struct waiter *waiters;
-static bool frozen, busy, gone, force_wanted;
-static bool lost; /* frozen, as far as we did it, but a stranger has thawed it */
-static enum work doing;
+/* Of what we do to the filesystem. FREEZING, THAWING and FORCING: the thread is at it. */
+static enum { THAWED, FREEZING, FROZEN, THAWING, FORCING } state;
+static bool gone; /* the filesystem, while nothing of ours kept it */
 static uint64_t begun_ns, last_news;
 
 #define for_each_hold(it, next_)                  \
@@ -84,13 +80,22 @@ static bool watch(struct source *source)
 	return !epoll_ctl(epoll, EPOLL_CTL_ADD, source->fd, &event);
 }
 
-static void enlist(struct source **list, struct source *source)
+/* A struct of this size that begins with a source. The descriptor is closed when there is no memory for it. */
+static void *new_source(struct source **list, size_t size, int fd, void (*handle)(struct source *))
 {
-	source->next = *list;
-	source->link = list;
+	struct source *source = calloc(1, size);
+
+	if (source)
+		*source = (struct source){.fd = fd, .handle = handle, .next = *list, .link = list};
+	if (!source || !watch(source)) {
+		free(source);
+		close(fd);
+		return NULL;
+	}
 	if (*list)
 		(*list)->link = &source->next;
 	*list = source;
+	return source;
 }
 
 /* Freed when the events of this round are done with: one may be of this source. */
@@ -123,20 +128,30 @@ static void collect_garbage(void)
 
 /* --- answers --- */
 
-static void answer_with(int socket, struct guardian_reply *reply)
+/* False when who waited for it has gone, after a signal say. */
+static bool answer_with(int socket, const struct guardian_reply *reply)
 {
+	bool taken;
+
 	if (socket < 0)
-		return;
-	/* Who does not take it has gone. */
-	send(socket, reply, sizeof(*reply), MSG_NOSIGNAL | MSG_DONTWAIT);
+		return true;
+	taken = send(socket, reply, sizeof(*reply), MSG_NOSIGNAL | MSG_DONTWAIT) > 0;
 	close(socket);
+	return taken;
 }
 
-static void answer(int socket, int error)
+static bool answer(int socket, int error)
 {
-	struct guardian_reply reply = {.error = error};
+	const struct guardian_reply reply = {.error = error};
 
-	answer_with(socket, &reply);
+	return answer_with(socket, &reply);
+}
+
+static bool has_left(int waiter)
+{
+	struct pollfd poll_ = {.fd = waiter};
+
+	return waiter >= 0 && poll(&poll_, 1, 0) == 1;
 }
 
 static void send_news(struct hold *hold, uint32_t what)
@@ -179,6 +194,11 @@ static void answer_waiters(bool forced, int error)
 
 /* --- the state --- */
 
+static bool is_busy(void)
+{
+	return state != THAWED && state != FROZEN;
+}
+
 static bool is_wanted(void)
 {
 	struct hold *hold;
@@ -189,19 +209,17 @@ static bool is_wanted(void)
 	return false;
 }
 
-static void set_timer(void)
+/* Milliseconds to the next deadline, or to the next look when that is earlier. */
+static int time_left(void)
 {
-	struct itimerspec when = {0};
-	uint64_t first = 0;
+	const uint64_t now = now_ns();
+	uint64_t left = CHECK_MS * 1000000ULL;
 	struct hold *hold;
 
 	for_each_hold (hold, next)
-		if (hold->state == FREEZEFD_HOLD_HELD && hold->deadline_ns &&
-		    (!first || hold->deadline_ns < first))
-			first = hold->deadline_ns;
-	when.it_value.tv_sec = first / 1000000000;
-	when.it_value.tv_nsec = first % 1000000000;
-	timerfd_settime(timer, TFD_TIMER_ABSTIME, &when, NULL);
+		if (hold->deadline_ns && hold->deadline_ns < now + left)
+			left = hold->deadline_ns > now ? hold->deadline_ns - now : 0;
+	return (left + 999999) / 1000000;
 }
 
 static void arm(struct hold *hold)
@@ -225,20 +243,26 @@ static void revoke_all(void)
 			break_hold(hold, FREEZEFD_HOLD_REVOKED);
 }
 
+static void start_work(enum work what)
+{
+	state = what == WORK_FREEZE ? FREEZING : what == WORK_FORCE ? FORCING : THAWING;
+	work_begin(what);
+}
+
 /* A FITHAW that was not ours, or SysRq-j: nobody tells, so one has to look. */
 static void look_for_strangers(void)
 {
 	struct sb_record now;
 	int ret;
 
-	if (!frozen || busy || lost)
+	if (state != FROZEN)
 		return;
 	ret = sb_read_id(fs->reader, fs->record.id, &now);
 	/* What could not be read is looked at again; it tells nothing of the hold. */
 	if (ret ? ret != -ENODEV : now.frozen == SB_FREEZE_COMPLETE && now.user_holds)
 		return;
-	lost = true;
 	revoke_all();
+	start_work(WORK_LEAVE);
 }
 
 static void free_hold(struct hold *hold)
@@ -293,13 +317,14 @@ static void leave(struct hold *hold)
 	free_hold(hold);
 }
 
-static void is_held(struct hold *hold)
+/* Who has not waited for it does not hold. */
+static void grant(struct hold *hold)
 {
 	hold->freezing = false;
-	hold->opening = false;
-	hold->state = FREEZEFD_HOLD_HELD;
-	arm(hold);
-	answer(hold->waiter, 0);
+	if (answer(hold->waiter, 0)) {
+		hold->state = FREEZEFD_HOLD_HELD;
+		arm(hold);
+	}
 	hold->waiter = -1;
 }
 
@@ -316,16 +341,15 @@ static void freeze_failed(int error)
 		hold->freezing = false;
 		answer(hold->waiter, error);
 		hold->waiter = -1;
-		if (hold->opening)
-			free_hold(hold);
 	}
 }
 
-static void start_work(enum work what)
+static bool force_wanted(void)
 {
-	busy = true;
-	doing = what;
-	work_begin(what);
+	for (struct waiter *waiter = waiters; waiter; waiter = waiter->next)
+		if (waiter->forced)
+			return true;
+	return false;
 }
 
 /* Begin what has to be done next, if nothing is being done. */
@@ -333,68 +357,67 @@ static void advance(void)
 {
 	struct hold *hold;
 
+	if (is_busy())
+		return;
 	if (gone) {
 		for_each_hold (hold, next)
-			if (hold->state == FREEZEFD_HOLD_NONE && (!busy || !hold->freezing))
+			if (hold->state == FREEZEFD_HOLD_NONE)
 				leave(hold);
 	}
-	if (busy) {
-		set_timer();
-		return;
-	}
-	if (force_wanted) {
-		force_wanted = false;
+	if (force_wanted()) {
 		start_work(WORK_FORCE);
-	} else if (lost) {
-		start_work(WORK_LEAVE);
-	} else if (frozen && !is_wanted()) {
-		start_work(WORK_THAW);
-	} else if (frozen) {
+	} else if (state == FROZEN) {
 		for_each_hold (hold, next)
 			if (hold->freezing)
-				is_held(hold);
+				grant(hold);
+		/* Who waits for a thaw no longer holds it, even if others have begun to since. */
+		if (is_wanted())
+			answer_waiters(false, 0);
+		else
+			start_work(WORK_THAW);
 	} else if (is_wanted() && !gone) {
 		start_work(WORK_FREEZE);
 	}
-	set_timer();
 }
 
-static void work_done(void)
+static void work_done(struct source *source)
 {
-	int ret = work_result();
+	const int ret = work_result();
 
-	busy = lost = false;
-	switch (doing) {
-	case WORK_FREEZE:
-		frozen = !ret;
+	switch (state) {
+	case FREEZING:
+		state = ret ? THAWED : FROZEN;
 		begun_ns = now_ns();
 		if (ret)
 			freeze_failed(ret);
 		break;
-	case WORK_THAW:
-	case WORK_LEAVE:
-		frozen = false;
-		answer_waiters(false, ret);
-		break;
-	case WORK_FORCE:
-		frozen = false;
+	case FORCING:
 		answer_waiters(true, ret);
 		answer_waiters(false, -ECANCELED);
+		state = THAWED;
 		break;
+	default:
+		answer_waiters(false, ret);
+		state = THAWED;
 	}
 }
 
 static void check_deadlines(void)
 {
-	uint64_t now = now_ns(), expired;
+	const uint64_t now = now_ns();
 	struct hold *hold;
 
-	if (read(timer, &expired, sizeof(expired)) < 0)
-		return;
 	for_each_hold (hold, next)
 		if (hold->state == FREEZEFD_HOLD_HELD && hold->deadline_ns &&
 		    hold->deadline_ns <= now)
 			break_hold(hold, FREEZEFD_HOLD_EXPIRED);
+}
+
+static void close_listener(void)
+{
+	if (fs->listener >= 0)
+		close(fs->listener);
+	fs->listener = -1;
 }
 
 static void read_inotify(void)
@@ -413,8 +436,7 @@ static void read_inotify(void)
 	if (!gone || fs->listener < 0)
 		return;
 	/* The next filesystem of this device number gets a guardian of its own. */
-	close(fs->listener);
-	fs->listener = -1;
+	close_listener();
 	revoke_all();
 }
 
@@ -427,46 +449,82 @@ static int broken(const struct hold *hold)
 						      : 0;
 }
 
-static void tell_status(const struct hold *hold, int socket)
+static void fill_hold(const struct hold *hold, struct freezefd_status *status)
 {
-	struct guardian_reply reply = {.begun_ns = begun_ns};
-	struct freezefd_status *status = &reply.status;
+	status->hold = hold->state;
+	status->timeout_ns = hold->timeout_ns;
+	if (hold->state != FREEZEFD_HOLD_HELD)
+		return;
+	status->timeout_ns = hold->deadline_ns ? hold->deadline_ns - now_ns() : 0;
+	if ((int64_t)status->timeout_ns < 0)
+		status->timeout_ns = 1; /* about to fire */
+}
+
+static int fill_fs(struct freezefd_status *status)
+{
 	struct sb_record now;
-	struct hold *each;
+	struct hold *hold;
 	int ret;
 
-	if (hold) {
-		status->hold = hold->state;
-		status->timeout_ns = hold->timeout_ns;
-		if (hold->state == FREEZEFD_HOLD_HELD)
-			status->timeout_ns = hold->deadline_ns ? hold->deadline_ns - now_ns() : 0;
-		if ((int64_t)status->timeout_ns < 0)
-			status->timeout_ns = 1; /* about to fire */
-	}
-	for_each_hold (each, next)
-		status->fd_holds += each->state == FREEZEFD_HOLD_HELD;
+	for_each_hold (hold, next)
+		status->fd_holds += hold->state == FREEZEFD_HOLD_HELD;
+	status->dev = gone ? 0 : sb_dev(fs->record.dev);
 	ret = gone ? -ENODEV : sb_read_id(fs->reader, fs->record.id, &now);
-	if (!ret) {
-		status->state = now.frozen == SB_UNFROZEN	   ? FREEZE_STATE_THAWED
-				: now.frozen == SB_FREEZE_COMPLETE ? FREEZE_STATE_FROZEN
-								   : FREEZE_STATE_FREEZING;
-		status->kernel_holds = now.kernel_holds;
-		status->user_holds = now.user_holds;
-		if (status->fd_holds && status->user_holds)
-			status->user_holds--;
-		if (status->state == FREEZE_STATE_FROZEN && status->fd_holds)
-			status->frozen_ns = now_ns() - begun_ns;
-	} else if (ret != -ENODEV) {
-		/* With ENODEV there is nothing that could be frozen. Else nobody knows. */
-		reply.error = ret;
-	}
+	/* With ENODEV there is nothing that could be frozen. Else nobody knows. */
+	if (ret)
+		return ret == -ENODEV ? 0 : ret;
+	sb_status(&now, status);
+	if (status->fd_holds && status->user_holds)
+		status->user_holds--;
+	if (status->state == FREEZE_STATE_FROZEN && status->fd_holds)
+		status->frozen_ns = now_ns() - begun_ns;
+	return 0;
+}
+
+static void tell_status(const struct hold *hold, int socket)
+{
+	struct guardian_reply reply = {0};
+
+	if (hold)
+		fill_hold(hold, &reply.status);
+	reply.error = fill_fs(&reply.status);
 	answer_with(socket, &reply);
+}
+
+static void tell_list(int socket)
+{
+	struct freezefd_status status = {0};
+	struct guardian_list *list;
+	size_t size = sizeof(*list), i = 0;
+	struct hold *hold;
+
+	fill_fs(&status);
+	for_each_hold (hold, next)
+		size += sizeof(list->hold[0]);
+	list = calloc(1, size);
+	if (list) {
+		memcpy(list->type, fs->record.type, sizeof(list->type));
+		memcpy(list->name, fs->record.name, sizeof(list->name));
+		for_each_hold (hold, next) {
+			list->hold[i].inode = hold->inode;
+			list->hold[i].status = status;
+			fill_hold(hold, &list->hold[i++].status);
+		}
+		send(socket, list, size, MSG_NOSIGNAL | MSG_DONTWAIT);
+	}
+	free(list);
+	close(socket);
 }
 
 static void ask_freeze(struct hold *hold, int socket)
 {
 	int error = broken(hold);
 
+	/* One who was interrupted asks again, while the freeze is still under way. */
+	if (hold->freezing && has_left(hold->waiter)) {
+		close(hold->waiter);
+		hold->freezing = false;
+	}
 	if (error || hold->freezing || hold->state == FREEZEFD_HOLD_HELD) {
 		answer(socket, error ? error : -EBUSY);
 		return;
@@ -490,6 +548,7 @@ static void ask_thaw(struct hold *hold, int socket)
 		return;
 	}
 	hold->state = FREEZEFD_HOLD_NONE;
+	hold->deadline_ns = 0;
 	if (is_wanted())
 		answer(socket, 0);
 	else
@@ -511,70 +570,30 @@ static void ask_timeout(struct hold *hold, uint64_t timeout_ns, int socket)
 static void ask_force(int socket)
 {
 	revoke_all();
-	force_wanted = true;
 	await_thaw(socket, true);
 }
 
-static void ask_open(const struct guardian_request *request, int pair, int socket)
+/* A packet and the descriptor that came along. 1, 0 at the end of the socket, -EAGAIN. */
+static int receive(int socket, struct guardian_request *request, int *fd)
 {
-	struct hold *hold;
-
-	if (gone) {
-		close(pair);
-		answer(socket, -EAGAIN);
-		return;
-	}
-	hold = calloc(1, sizeof(*hold));
-	if (hold) {
-		hold->source.kind = HOLD;
-		hold->source.fd = pair;
-		hold->timeout_ns = request->timeout_ns;
-		hold->waiter = -1;
-	}
-	if (!hold || !watch(&hold->source)) {
-		free(hold);
-		close(pair);
-		answer(socket, -ENOMEM);
-		return;
-	}
-	enlist(&holds, &hold->source);
-	if (request->flags & FREEZEFD_THAWED) {
-		answer(socket, 0);
-		return;
-	}
-	hold->opening = true;
-	ask_freeze(hold, socket);
-}
-
-/*
- * A packet with what came along. 1, 0 at the end of the socket, -EAGAIN. Whether
- * the sender may have CAP_SYS_ADMIN is told by the credentials: see the library.
- */
-static int receive(int socket, struct guardian_request *request, int *fd, bool *proven)
-{
-	char control[256];
+	union {
+		struct cmsghdr align;
+		char space[256];
+	} control;
 	struct iovec iov = {.iov_base = request, .iov_len = sizeof(*request)};
 	struct msghdr msg = {.msg_iov = &iov,
 			     .msg_iovlen = 1,
-			     .msg_control = control,
+			     .msg_control = &control,
 			     .msg_controllen = sizeof(control)};
 	ssize_t n = recvmsg(socket, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
 
 	*fd = -1;
-	*proven = false;
 	if (n < 0)
 		return errno == EAGAIN || errno == EINTR ? -EAGAIN : 0;
 	for (struct cmsghdr *cmsg = CMSG_FIRSTHDR(&msg); cmsg; cmsg = CMSG_NXTHDR(&msg, cmsg)) {
-		if (cmsg->cmsg_level != SOL_SOCKET)
+		if (cmsg->cmsg_level != SOL_SOCKET || cmsg->cmsg_type != SCM_RIGHTS)
 			continue;
-		if (cmsg->cmsg_type == SCM_CREDENTIALS) {
-			const struct ucred *creds = (void *)CMSG_DATA(cmsg);
-
-			*proven = creds->pid == GUARDIAN_PROOF_PID;
-		}
-		for (size_t i = 0; cmsg->cmsg_type == SCM_RIGHTS &&
-				   CMSG_LEN((i + 1) * sizeof(int)) <= cmsg->cmsg_len;
-		     i++) {
+		for (size_t i = 0; CMSG_LEN((i + 1) * sizeof(int)) <= cmsg->cmsg_len; i++) {
 			int got;
 
 			memcpy(&got, CMSG_DATA(cmsg) + i * sizeof(int), sizeof(got));
@@ -591,13 +610,13 @@ static int receive(int socket, struct guardian_request *request, int *fd, bool *
 	return 1;
 }
 
-static void on_hold(struct hold *hold)
+static void on_hold(struct source *source)
 {
+	struct hold *hold = (struct hold *)source;
 	struct guardian_request request;
-	bool proven;
 	int socket;
 
-	switch (receive(hold->source.fd, &request, &socket, &proven)) {
+	switch (receive(source->fd, &request, &socket)) {
 	case -EAGAIN:
 		return;
 	case 0:
@@ -626,32 +645,50 @@ static void on_hold(struct hold *hold)
 	}
 }
 
+static void ask_open(const struct guardian_request *request, int pair, int socket)
+{
+	struct hold *hold = NULL;
+
+	if (gone)
+		close(pair);
+	else
+		hold = new_source(&holds, sizeof(*hold), pair, on_hold);
+	if (!hold) {
+		answer(socket, gone ? -EAGAIN : -ENOMEM);
+		return;
+	}
+	hold->timeout_ns = request->timeout_ns;
+	hold->inode = request->inode;
+	hold->waiter = -1;
+	if (request->flags & FREEZEFD_THAWED) {
+		answer(socket, 0);
+		return;
+	}
+	ask_freeze(hold, socket);
+}
+
 static void on_connection(struct source *connection)
 {
 	struct guardian_request request;
 	int fd, socket = connection->fd, got;
-	bool proven;
 
-	got = receive(socket, &request, &fd, &proven);
+	got = receive(socket, &request, &fd);
 	if (got == -EAGAIN)
 		return;
 	/* One request each: from here on the socket is for its answer. */
 	epoll_ctl(epoll, EPOLL_CTL_DEL, socket, NULL);
 	connection->fd = -1;
 	drop(connection);
-	nr_connections--;
+	look_for_strangers();
 	if (!got) {
 		close(socket);
 	} else if (request.op == GUARDIAN_STATUS) {
-		look_for_strangers();
 		tell_status(NULL, socket);
-	} else if (!proven) {
-		answer(socket, -EPERM);
+	} else if (request.op == GUARDIAN_LIST) {
+		tell_list(socket);
 	} else if (request.op == GUARDIAN_FORCE) {
-		look_for_strangers();
 		ask_force(socket);
 	} else if (request.op == GUARDIAN_OPEN && fd >= 0) {
-		look_for_strangers();
 		ask_open(&request, fd, socket);
 		fd = -1;
 	} else {
@@ -661,74 +698,36 @@ static void on_connection(struct source *connection)
 		close(fd);
 }
 
-/* The oldest one: anybody may connect, and who does must not keep others away by asking nothing. */
-static void drop_connection(void)
+static void on_listener(struct source *source)
 {
-	struct source *oldest = connections;
-
-	while (oldest->next)
-		oldest = oldest->next;
-	drop(oldest);
-	nr_connections--;
-}
-
-static void on_listener(void)
-{
+	static struct source *connections;
 	int fd = accept4(fs->listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-	struct source *connection;
 
-	if (fd < 0)
-		return;
-	if (nr_connections == MAX_CONNECTIONS)
-		drop_connection();
-	connection = calloc(1, sizeof(*connection));
-	if (connection) {
-		connection->kind = CONNECTION;
-		connection->fd = fd;
-	}
-	if (!connection || !watch(connection)) {
-		free(connection);
-		close(fd);
-		return;
-	}
-	enlist(&connections, connection);
-	nr_connections++;
+	if (fd >= 0)
+		new_source(&connections, sizeof(*connections), fd, on_connection);
 }
 
-static void handle(struct source *source)
+/* Alone one could not keep the promise. The watcher cannot be had back: who holds is told by the end. */
+static void on_watcher(struct source *source)
 {
-	if (source->kind != LISTENER && source->fd < 0)
-		return; /* dropped earlier in this round */
-	switch (source->kind) {
-	case LISTENER:
-		if (fs->listener >= 0)
-			on_listener();
-		break;
-	case INOTIFY:
-		break; /* read in every round */
-	case TIMER:
-		check_deadlines();
-		break;
-	case WORKER:
-		work_done();
-		break;
-	case WATCHER:
-		/* Alone one could not keep the promise. The watcher cannot be had back: who holds is told by the end. */
-		revoke_all();
-		break;
-	case CONNECTION:
-		on_connection(source);
-		break;
-	case HOLD:
-		on_hold((struct hold *)source);
-		break;
-	}
+	struct hold *hold;
+
+	epoll_ctl(epoll, EPOLL_CTL_DEL, source->fd, NULL);
+	revoke_all();
+	for_each_hold (hold, next)
+		free_hold(hold);
+	close_listener();
+}
+
+/* What is read in every round, or only looked at then. */
+static void on_inotify(struct source *source)
+{
 }
 
 /* A connection that asks for nothing is no reason to stay. */
 static bool is_idle(void)
 {
-	return !holds && !busy && !frozen && !waiters;
+	return !holds && state == THAWED && !waiters;
 }
 
 /* What nobody tells, and what the watcher is to know. */
@@ -748,55 +747,41 @@ static void check_now_and_then(uint64_t *last_ns)
 
 void serve(struct fs *the_fs, struct common *the_common)
 {
-	struct source listener = {LISTENER}, inotify = {INOTIFY}, timers = {TIMER},
-		      worker = {WORKER}, watcher = {WATCHER};
-	uint64_t checked_ns = 0;
-	bool alone = false;
+	struct source *fixed = NULL;
+	uint64_t checked_ns = 0, idle_ns = 0;
 
 	fs = the_fs;
 	common = the_common;
 	epoll = epoll_create1(EPOLL_CLOEXEC);
-	timer = timerfd_create(CLOCK_BOOTTIME, TFD_CLOEXEC | TFD_NONBLOCK);
-	listener.fd = fs->listener;
-	inotify.fd = fs->inotify;
-	timers.fd = timer;
-	worker.fd = work_start(fs, common);
-	watcher.fd = fs->watcher;
-	if (epoll < 0 || timer < 0 || worker.fd < 0 || !watch(&listener) || !watch(&inotify) ||
-	    !watch(&timers) || !watch(&worker) || !watch(&watcher))
+	if (epoll < 0 || !new_source(&fixed, sizeof(*fixed), fs->listener, on_listener) ||
+	    !new_source(&fixed, sizeof(*fixed), fs->inotify, on_inotify) ||
+	    !new_source(&fixed, sizeof(*fixed), work_start(fs, common), work_done) ||
+	    !new_source(&fixed, sizeof(*fixed), fs->watcher, on_watcher))
 		return;
 
 	for (;;) {
 		struct epoll_event events[64];
-		const bool idle = is_idle();
-		int n;
+		int n, ms = state != THAWED ? time_left() : -1;
 
-		if (idle && (alone || fs->listener < 0))
+		if (!is_idle())
+			idle_ns = 0;
+		else if (!idle_ns)
+			idle_ns = now_ns();
+		if (idle_ns)
+			ms = LINGER_MS - (int)((now_ns() - idle_ns) / 1000000);
+		if (idle_ns && (ms <= 0 || fs->listener < 0))
 			return;
-		n = epoll_wait(epoll, events, sizeof(events) / sizeof(events[0]),
-			       idle		? LINGER_MS
-			       : frozen || busy ? CHECK_MS
-						: -1);
-		if (idle && n == 0)
-			return;
+		n = epoll_wait(epoll, events, sizeof(events) / sizeof(events[0]), ms);
 		/* First: what is gone is gone for every request of this round. */
 		read_inotify();
+		check_deadlines();
 		check_now_and_then(&checked_ns);
 		for (int i = 0; i < n; i++) {
 			struct source *source = events[i].data.ptr;
 
-			handle(source);
-			if (source->kind == WATCHER && !alone) {
-				struct hold *hold;
-
-				alone = true;
-				epoll_ctl(epoll, EPOLL_CTL_DEL, watcher.fd, NULL);
-				for_each_hold (hold, next)
-					free_hold(hold);
-				if (fs->listener >= 0)
-					close(fs->listener);
-				fs->listener = -1;
-			}
+			/* Unless it was dropped earlier in this round. */
+			if (source->fd >= 0)
+				source->handle(source);
 		}
 		collect_garbage();
 		advance();

@@ -22,19 +22,14 @@ static unsigned long long ios(void)
 	return reads + writes;
 }
 
-TEST(C1, "status answers while the device keeps a freeze waiting")
+TEST(C1, "status answers while a writer keeps a freeze waiting")
 {
-	const char *device = dm_over(scratch(0)), *path;
-	int fs, bdev, fd;
+	int fs = open_dir(scratch_fs(0)), bdev = open_dev(scratch(0)), fd;
 	pid_t freezer;
 
-	path = new_fs(device, "slow");
-	fs = open_dir(path);
-	bdev = open_dev(device);
 	fd = no_hold(fs);
 	check_state(fd, THAWED);
 
-	make_dirty(fs);
 	freezer = start_stalled_freeze(fs, fd);
 	/* Each of these would never return if it waited for the freeze. */
 	check_state(fs, FREEZING);
@@ -44,7 +39,7 @@ TEST(C1, "status answers while the device keeps a freeze waiting")
 	check_eq(status_of(fs).frozen_ns, 0);
 	check_eq(events(fd), 0);
 
-	dm_let_go();
+	end_slow_write();
 	reap(freezer);
 	check_state(fs, FROZEN);
 	check_state(bdev, FROZEN);

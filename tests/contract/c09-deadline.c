@@ -213,12 +213,10 @@ TEST(C9, "the shortest deadline is kept too")
 TEST(C9, "the deadline counts from when the filesystem is frozen, not from the call")
 {
 	const uint64_t unit = a_while();
-	int fs = slow_fs(), clock;
+	int fs = open_dir(scratch_fs(0)), clock;
 	pid_t freezer;
 
-	make_dirty(fs);
-
-	dm_stall();
+	start_slow_write(fs);
 	IN_CHILD(freezer) {
 		int fd = hold_for(fs, 3 * unit);
 
@@ -230,7 +228,7 @@ TEST(C9, "the deadline counts from when the filesystem is frozen, not from the c
 	clock = hold_for(dir, 4 * unit);
 	wait_expired(clock);
 	check_state(fs, FREEZING);
-	dm_let_go();
+	end_slow_write();
 	reap(freezer);
 }
 

@@ -119,21 +119,20 @@ TEST(C15, "killed at any moment, the process leaves the filesystem thawed")
 	}
 }
 
-TEST(C15, "killed while the device keeps its freeze waiting, the process leaves it thawed")
+TEST(C15, "killed while a writer keeps its freeze waiting, the process leaves it thawed")
 {
 	pid_t victim;
-	int fs = slow_fs();
+	int fs = open_dir(scratch_fs(0));
 
 	for (int i = 0; i < 3; i++) {
-		make_dirty(fs);
-		dm_stall();
+		start_slow_write(fs);
 		IN_CHILD(victim)
 			hold(fs);
 		wait_state(fs, FREEZING);
 		wait_in_freeze(victim);
 		kill(victim, SIGKILL);
 		check_state(fs, FREEZING);
-		dm_let_go();
+		end_slow_write();
 		end_of(victim);
 		wait_state(fs, THAWED);
 		check_eq(status_of(fs).fd_holds, 0);
@@ -144,10 +143,9 @@ TEST(C15, "killed while the device keeps its freeze waiting, the process leaves 
 TEST(C15, "killed while another one's freeze keeps its own waiting, the process leaves it")
 {
 	pid_t first, second;
-	int fs = slow_fs(), fd;
+	int fs = open_dir(scratch_fs(0)), fd;
 
 	fd = no_hold(fs);
-	make_dirty(fs);
 	first = start_stalled_freeze(fs, fd);
 	shared[0] = 0;
 	IN_CHILD(second) {
@@ -157,7 +155,7 @@ TEST(C15, "killed while another one's freeze keeps its own waiting, the process 
 	wait_until(shared[0]);
 	wait_until(process_state(second) != 'R');
 	kill(second, SIGKILL);
-	dm_let_go();
+	end_slow_write();
 	end_of(second);
 	reap(first);
 	check_hold(fd, HELD);

@@ -203,9 +203,13 @@ int slow_fs(void);
 void dm_stall(void);
 void dm_let_go(void);
 
-/* Something that a freeze has to write out, each time. */
+/* Something that a sync has to write out, each time. */
 void make_dirty(int dirfd);
-/* Stalls the device: a child's freeze of fs through fd waits for it, and has begun. */
+
+/* A write to the filesystem that is under way until it is ended: a freeze waits for it. */
+void start_slow_write(int fs);
+void end_slow_write(void);
+/* With a slow write: a child's freeze of fs through fd waits for it, and has begun. */
 pid_t start_stalled_freeze(int fs, int fd);
 
 /*

@@ -2,8 +2,13 @@
 /* What tests do again and again: holds, processes that write, filesystems of their own. */
 #include <limits.h>
 #include <stdarg.h>
+#include <poll.h>
+#include <pthread.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
+
+#include <linux/userfaultfd.h>
 
 #include "contract.h"
 
@@ -457,11 +462,71 @@ void make_dirty(int dirfd)
 	close(fd);
 }
 
+/* The pipes to and from the child of start_slow_write(), and its process. */
+static int slow_began[2], slow_go[2];
+static pid_t slow_writer;
+
+static void *write_page(void *page)
+{
+	int fd = openat(shared[1], "slow", O_CREAT | O_RDWR | O_CLOEXEC, 0600);
+
+	check(fd >= 0 && write(fd, page, 1) == 1);
+	return NULL;
+}
+
+/* The kernel wants the page when it has access to the filesystem, and waits for it. */
+static void write_slowly(void)
+{
+	struct uffdio_api api = {.api = UFFD_API};
+	struct uffdio_register range = {.mode = UFFDIO_REGISTER_MODE_MISSING};
+	struct uffdio_zeropage zero;
+	struct pollfd fault = {.events = POLLIN};
+	const long size = sysconf(_SC_PAGESIZE);
+	void *page = mmap(NULL, size, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	pthread_t writer;
+	char go;
+
+	fault.fd = syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK);
+	if (fault.fd < 0)
+		skip("no userfaultfd: %s", strerror(errno));
+	range.range.start = (uintptr_t)page;
+	range.range.len = size;
+	check(page != MAP_FAILED && !ioctl(fault.fd, UFFDIO_API, &api) &&
+	      !ioctl(fault.fd, UFFDIO_REGISTER, &range));
+	check(!pthread_create(&writer, NULL, write_page, page));
+	check(poll(&fault, 1, -1) == 1);
+	check(write(slow_began[1], "", 1) == 1 && read(slow_go[0], &go, 1) == 1);
+	zero = (struct uffdio_zeropage){.range = range.range};
+	check(!ioctl(fault.fd, UFFDIO_ZEROPAGE, &zero));
+	check(!pthread_join(writer, NULL));
+}
+
+void start_slow_write(int fs)
+{
+	char began;
+
+	check(!pipe2(slow_began, O_CLOEXEC) && !pipe2(slow_go, O_CLOEXEC));
+	shared[1] = fs;
+	IN_CHILD(slow_writer) {
+		close(slow_began[0]);
+		write_slowly();
+	}
+	close(slow_began[1]);
+	if (read(slow_began[0], &began, 1) != 1)
+		skip("no userfaultfd");
+}
+
+void end_slow_write(void)
+{
+	check(write(slow_go[1], "", 1) == 1);
+	reap(slow_writer);
+}
+
 pid_t start_stalled_freeze(int fs, int fd)
 {
 	pid_t freezer;
 
-	dm_stall();
+	start_slow_write(fs);
 	IN_CHILD(freezer)
 		check_eq(freezefd_freeze(fd), 0);
 	wait_state(fs, FREEZING);

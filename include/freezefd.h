@@ -59,7 +59,8 @@ struct freezefd_options {
 	uint32_t reserved;
 	/**
 	 * Deadline of a hold in nanoseconds of CLOCK_BOOTTIME (the machine's
-	 * sleep counts), from the moment the filesystem is frozen. 0: none. Above
+	 * sleep counts), from the moment the first writer is stopped: a freeze that
+	 * is not complete by then is given up with -ETIME. 0: none. Above
 	 * INT64_MAX: -EINVAL. The descriptor remembers it: every later freeze
 	 * begins with the same deadline.
 	 */
@@ -92,7 +93,10 @@ struct freezefd_status {
 	 * block device that of the first. 0: not known.
 	 */
 	uint32_t dev;
-	/** How long it has been frozen, nanoseconds of CLOCK_BOOTTIME; 0: is not. */
+	/**
+	 * Since when its writers have been stopped, nanoseconds of CLOCK_BOOTTIME until
+	 * now; 0: it is not frozen.
+	 */
 	uint64_t frozen_ns;
 	/**
 	 * On a freeze descriptor that holds: what is left of its deadline,
@@ -100,6 +104,13 @@ struct freezefd_status {
 	 * 0: none.
 	 */
 	uint64_t timeout_ns;
+	/**
+	 * Those of user_holds that are the block layer's. 0 also where the kernel does not
+	 * count them apart.
+	 */
+	uint32_t bdev_holds;
+	/** Always 0. */
+	uint32_t reserved;
 };
 
 /**
@@ -119,6 +130,7 @@ struct freezefd_status {
  * -ENOTRECOVERABLE the engine cannot keep its promise in this PID namespace, see
  * FREEZEFD_MAY_STAY_FROZEN;
  * -EINTR a signal came before it was frozen;
+ * -ETIME the freeze was not complete by its deadline;
  * -EBUSY, -EIO, -EMFILE, -ENFILE, -ENOMEM: the system's own reasons.
  * After an error nothing is left frozen.
  */
@@ -128,7 +140,9 @@ int freezefd_open(int target, const struct freezefd_options *options);
  * Freeze again after a thaw.
  *
  * @returns 0, or -EBUSY when fd holds already; -EINTR when a signal came before it
- * was frozen, and it is not; -ESTALE when the filesystem is gone; -ETIME or -ECANCELED when fd was broken and no thaw has told it yet.
+ * was frozen, and it is not; -ESTALE when the filesystem is gone; -ETIME or -ECANCELED when fd
+ * was broken and no thaw has told it yet; -ETIME also when the freeze was not complete by its
+ * deadline: then nothing is frozen and fd can be used again.
  */
 int freezefd_freeze(int fd);
 
@@ -149,7 +163,8 @@ int freezefd_thaw(int fd);
  * @param ns  nanoseconds, at most INT64_MAX; 0 for no deadline.
  *
  * @returns 0, or -ETIME or -ECANCELED when the hold is already broken; -ESTALE
- * when the filesystem is gone; -EINVAL above INT64_MAX.
+ * when the filesystem is gone; -EINVAL above INT64_MAX; -EPERM for none, or one above the one
+ * that fd was made with, by a caller without CAP_SYS_ADMIN.
  */
 int freezefd_set_timeout(int fd, uint64_t ns);
 
@@ -162,7 +177,8 @@ int freezefd_set_timeout(int fd, uint64_t ns);
  * @param any_fd  any open file on the filesystem, an open block device, or a
  *                freeze descriptor.
  *
- * @returns 0, or -ENODEV for a block device with no filesystem on it; -EBADF;
+ * @returns 0, or -ENODEV for a block device with no filesystem on it; -EOPNOTSUPP for what
+ * cannot be frozen, of which nobody can tell whether its writers wait; -EBADF;
  * -ENOSYS when no engine works here; -EMFILE or -ENFILE: finding out which does
  * needs a descriptor; -ETIMEDOUT on a freeze descriptor when the guardian did not
  * answer within a second.

@@ -472,6 +472,8 @@ static int status_of_target(int target, struct freezefd_status *status)
 		return ret;
 	memset(status, 0, sizeof(*status));
 	sb_status(&record, status);
+	if (status->state == FREEZE_STATE_THAWED && !(record.flags & SB_CAN_FREEZE))
+		return -EOPNOTSUPP;
 	if (status->state != FREEZE_STATE_FROZEN || !status->user_holds)
 		return 0;
 	/* Which of the holds is the guardian's, and how many share it, only that knows. */

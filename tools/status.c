@@ -13,7 +13,21 @@
 
 #include "tool.h"
 
-enum { TARGET, SOURCE, FSTYPE, STATE, FOR, SINCE, FDS, USER, KERNEL, HOLDERS, ENGINE, COLUMNS };
+enum {
+	TARGET,
+	SOURCE,
+	FSTYPE,
+	STATE,
+	FOR,
+	SINCE,
+	FDS,
+	USER,
+	BDEV,
+	KERNEL,
+	HOLDERS,
+	ENGINE,
+	COLUMNS
+};
 
 static const struct column columns[] = {
 	[TARGET] = {"TARGET", "where the filesystem is mounted"},
@@ -24,6 +38,7 @@ static const struct column columns[] = {
 	[SINCE] = {"SINCE", "the moment it was frozen", .hidden = true},
 	[FDS] = {"FDS", "holds of freeze descriptors", .number = true},
 	[USER] = {"USER", "holds of FIFREEZE and device-mapper", .number = true},
+	[BDEV] = {"BDEV", "those of USER that are device-mapper's", .number = true, .hidden = true},
 	[KERNEL] = {"KERNEL", "holds of the kernel itself", .number = true},
 	[HOLDERS] = {"HOLDERS", "processes with a freeze descriptor that holds it"},
 	[ENGINE] = {"ENGINE", "who answers"},
@@ -89,6 +104,7 @@ static void add(struct view *view, const struct target *target,
 		[STATE] = copy(state_name(status->state)),
 		[FDS] = text("%" PRIu32, status->fd_holds),
 		[USER] = text("%" PRIu32, status->user_holds),
+		[BDEV] = text("%" PRIu32, status->bdev_holds),
 		[KERNEL] = text("%" PRIu32, status->kernel_holds),
 		[ENGINE] = engine ? copy(engine) : NULL,
 	};
@@ -197,7 +213,7 @@ static void ask_all(struct view *view)
 			continue;
 		}
 		err = freezefd_status(target.fd, &status);
-		if (err && err != -ENODEV) {
+		if (err && err != -ENODEV && err != -EOPNOTSUPP) {
 			complain_errno(err == -ENOSYS || err == -EPERM ? "status" : sysfs, err);
 			view->failed = true;
 		}

@@ -131,6 +131,8 @@ static const struct {
 	{EOPNOTSUPP, "this kind of filesystem cannot be frozen; name one that is on a disk"},
 	{ENODEV, "no filesystem in use on this device; mount it, or name another"},
 	{EBUSY, "busy with another freeze or thaw; look at 'freezefd status'"},
+	{ETIME,
+	 "not frozen within its timeout, so given up: a write that has begun, or its device, does not get done; raise --timeout, or see what hangs"},
 	{ETIMEDOUT, "its guardian does not answer; try again"},
 	{ENOENT, "no such file or directory; check the path"},
 	{EMFILE, "too many open files; raise 'ulimit -n'"},

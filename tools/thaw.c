@@ -53,6 +53,11 @@ static bool thawed(const struct target *target, const char *done)
 		return true;
 	if (status.fd_holds)
 		tell_holders(target, done);
+	else if (status.bdev_holds && status.bdev_holds == status.user_holds)
+		complain(
+			target->name,
+			"%sstill frozen by its block device; end that with 'dmsetup resume', or use --force",
+			done);
 	else if (status.user_holds)
 		complain(target->name, "%sstill frozen by FIFREEZE or device-mapper; use --force",
 			 done);

@@ -210,26 +210,90 @@ TEST(C9, "the shortest deadline is kept too")
 	check_eq(freezefd_thaw(fd), -ETIME);
 }
 
-TEST(C9, "the deadline counts from when the filesystem is frozen, not from the call")
+static int try_hold(int target, uint32_t flags, uint64_t timeout_ns)
 {
-	const uint64_t unit = a_while();
-	int fs = open_dir(scratch_fs(0)), clock;
-	pid_t freezer;
+	const struct freezefd_options options = {
+		.size = sizeof(options), .flags = flags, .timeout_ns = timeout_ns};
+
+	return freezefd_open(target, &options);
+}
+
+TEST(C9, "a freeze that is not complete by its deadline is given up, and others write")
+{
+	int fs = open_dir(scratch_fs(0)), fd;
+
+	if (is_guardian(dir))
+		skip("nobody ends a FIFREEZE that waits");
+	check_eq(try_hold(fs, 0, 1), -ETIME);
+	check_state(fs, THAWED);
 
 	start_slow_write(fs);
-	IN_CHILD(freezer) {
-		int fd = hold_for(fs, 3 * unit);
+	check_eq(try_hold(fs, 0, SOON), -ETIME);
+	check_state(fs, THAWED);
+	check_eq(status_of(fs).fd_holds, 0);
+	check_writable(fs);
 
-		check_hold(fd, HELD);
-		check_eq(freezefd_thaw(fd), 0);
-	}
+	/* The descriptor has nothing to tell and can be used again. */
+	fd = try_hold(fs, FREEZEFD_THAWED, SOON);
+	check(fd >= 0);
+	check_eq(freezefd_freeze(fd), -ETIME);
+	check_hold(fd, NONE);
+	check_eq(events(fd), 0);
+	check_eq(freezefd_thaw(fd), -EINVAL);
+	check_eq(freezefd_set_timeout(fd, LATER), 0);
+	end_slow_write();
+	check_eq(freezefd_freeze(fd), 0);
+	check_hold(fd, HELD);
+	check_eq(freezefd_thaw(fd), 0);
+	check_writable(fs);
+}
+
+TEST(C9, "writers that wait for a freeze which is given up go on")
+{
+	int fs = open_dir(scratch_fs(0)), fd = no_hold(fs);
+	pid_t freezer, writer;
+
+	if (is_guardian(dir))
+		skip("nobody ends a FIFREEZE that waits");
+	check_eq(freezefd_set_timeout(fd, 2 * a_while()), 0);
+	start_slow_write(fs);
+	IN_CHILD(freezer)
+		check_eq(freezefd_freeze(fd), -ETIME);
 	wait_state(fs, FREEZING);
-	wait_in_freeze(freezer);
+	writer = start_writer(fs);
+	wait_blocked(writer);
+	reap(freezer);
+	reap(writer);
+	end_slow_write();
+}
+
+/* Its sync waits for the device, while writers run: that is no stall yet. */
+TEST(C9, "the deadline counts from when writers are stopped, not from the call")
+{
+	const uint64_t unit = a_while();
+	int fs = slow_fs(), fd = no_hold(fs), clock;
+	pid_t freezer;
+
+	if (is_guardian(dir))
+		skip("only the kernel knows when it stops writers");
+	check_eq(freezefd_set_timeout(fd, 3 * unit), 0);
+	make_dirty(fs);
+	dm_stall();
+	IN_CHILD(freezer)
+		check_eq(freezefd_freeze(fd), 0);
+	wait_blocked(freezer);
+	if (status_of(fs).state != FREEZE_STATE_THAWED) {
+		dm_let_go();
+		end_of(freezer);
+		skip("this kernel syncs after it has stopped writers");
+	}
 	clock = hold_for(dir, 4 * unit);
 	wait_expired(clock);
-	check_state(fs, FREEZING);
-	end_slow_write();
+	check_state(fs, THAWED);
+	dm_let_go();
 	reap(freezer);
+	check_hold(fd, HELD);
+	check_eq(freezefd_thaw(fd), 0);
 }
 
 static uint64_t awake(void)

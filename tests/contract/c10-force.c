@@ -185,70 +185,20 @@ TEST(C10, "force thaw drops the block layer's hold and that of a descriptor")
 	check_suspend_freezes(fs);
 }
 
-/*
- * f2fs freezes in the kernel's name while it shrinks, and writes then: on a
- * device that stalls, the kernel holds for as long as we like.
- */
-static int shrink_f2fs(int fs, const char *device)
-{
-	const unsigned int block_count_at = 1024 + 36, section = 512;
-	uint64_t blocks;
-	int bdev = open_dev(device);
-
-	check(pread(bdev, &blocks, sizeof(blocks), block_count_at) == sizeof(blocks));
-	close(bdev);
-	blocks = (blocks / section - 4) * section;
-	return ioctl(fs, _IOW(0xf5, 16, uint64_t), &blocks) ? -errno : 0;
-}
-
 TEST(C10, "force thaw leaves the kernel's own holds alone")
 {
-	const char *device, *path;
-	unsigned int in_row = 0;
-	int fs, bdev, fd;
+	const char *device = dm_over(scratch(0));
+	int fs, bdev;
 	pid_t resizer;
 
-	if (strcmp(fstype(), "f2fs"))
-		skip("only on f2fs can user space make the kernel hold for long");
-	device = dm_over(scratch(0));
-	path = new_fs(device, "dm");
-	fs = open_dir(path);
+	resizer = start_kernel_hold(device, &fs);
 	bdev = open_dev(device);
-	check(!syncfs(fs));
-
-	dm_stall();
-	IN_CHILD(resizer)
-		check_eq(shrink_f2fs(fs, scratch(0)), 0);
-	wait_until(status_of(fs).kernel_holds == 1 ||
-		   (is_guardian(fs) && seen_asleep(resizer, 'D', &in_row)));
-	if (status_of(fs).kernel_holds == 0) {
-		dm_let_go();
-		reap(resizer);
-		skip("on this kernel f2fs writes first, or its freeze is not told from FIFREEZE");
-	}
-	check_state(fs, FROZEN);
 	check_eq(freezefd_thaw_force(fs), -EINVAL);
 	check_eq(freezefd_thaw_force(bdev), -EINVAL);
-
-	fd = hold(fs);
-	/* Of user space's there is one only, where the guardian's is it. */
-	if (!is_guardian(fs))
-		check(!ioctl(fs, FIFREEZE, 0));
-	check_eq(freezefd_thaw_force(fs), 0);
-	check_hold(fd, REVOKED);
-	check_state(fs, FROZEN);
 	check_eq(status_of(fs).kernel_holds, 1);
-	check_eq(status_of(fs).fd_holds, 0);
-	check_eq(status_of(fs).user_holds, 0);
-	check_eq(freezefd_thaw(fd), -ECANCELED);
-
-	/* A hold that is made meanwhile outlives the kernel's. */
-	check_eq(freezefd_freeze(fd), 0);
 	dm_let_go();
 	reap(resizer);
 	check_eq(status_of(fs).kernel_holds, 0);
-	check_hold(fd, HELD);
-	check_state(fs, FROZEN);
-	check_eq(freezefd_thaw(fd), 0);
 	check_state(fs, THAWED);
+	check_writable(fs);
 }

@@ -142,3 +142,51 @@ TEST(C11, "whoever is given the descriptor may use it")
 	reap(nobody);
 	check_state(dir, THAWED);
 }
+
+TEST(C11, "whoever is given the descriptor gets no more time than it was made with")
+{
+	const uint64_t limit = 3600 * SECOND;
+	const struct freezefd_options options = {.size = sizeof(options), .timeout_ns = limit};
+	int fd = freezefd_open(dir, &options);
+	pid_t nobody;
+
+	check(fd >= 0);
+	if (is_guardian(fd))
+		skip("it does not know who asks");
+	IN_CHILD(nobody) {
+		become_nobody();
+		check_eq(freezefd_set_timeout(fd, limit + 1), -EPERM);
+		check_eq(freezefd_set_timeout(fd, INT64_MAX), -EPERM);
+		check_eq(freezefd_set_timeout(fd, 0), -EPERM);
+		check(status_of(fd).timeout_ns <= limit && status_of(fd).timeout_ns > limit / 2);
+		/* Less time, then again all of it: also for the next freeze. */
+		check_eq(freezefd_set_timeout(fd, limit / 4), 0);
+		check(status_of(fd).timeout_ns <= limit / 4);
+		check_eq(freezefd_set_timeout(fd, limit), 0);
+		check(status_of(fd).timeout_ns > limit / 2);
+		check_eq(freezefd_thaw(fd), 0);
+		check_eq(freezefd_set_timeout(fd, 0), -EPERM);
+		check_eq(freezefd_freeze(fd), 0);
+		check(status_of(fd).timeout_ns <= limit);
+		check_eq(freezefd_set_timeout(fd, 0), -EPERM);
+	}
+	reap(nobody);
+	/* Who may make one may do either. */
+	check_eq(freezefd_set_timeout(fd, 2 * limit), 0);
+	check_eq(freezefd_set_timeout(fd, 0), 0);
+	check_eq(freezefd_thaw(fd), 0);
+}
+
+TEST(C11, "what was made without a deadline may be given any")
+{
+	int fd = hold(dir);
+	pid_t nobody;
+
+	IN_CHILD(nobody) {
+		become_nobody();
+		check_eq(freezefd_set_timeout(fd, 3600 * SECOND), 0);
+		check_eq(freezefd_set_timeout(fd, 0), 0);
+	}
+	reap(nobody);
+	check_eq(freezefd_thaw(fd), 0);
+}

@@ -41,16 +41,19 @@ static char *end_of_memory(void)
 
 TEST(C12, "raw: numbers and layout of the interface")
 {
-	check_eq(FS_IOC_FREEZE_STATUS, 0x80281540);
+	check_eq(STATUS(FREEZE_STATUS_SIZE_VER0), 0x80281540);
+	check_eq(FS_IOC_FREEZE_STATUS, 0x80301540);
 	check_eq(FS_IOC_FREEZEFD, 0x40101541);
 	check_eq(FS_IOC_THAW_FORCE, 0x1542);
 	check_eq(FREEZEFD_IOC_FREEZE, 0x1543);
 	check_eq(FREEZEFD_IOC_THAW, 0x1544);
 	check_eq(FREEZEFD_IOC_TIMEOUT, 0x40081545);
-	check_eq(sizeof(struct freeze_status), FREEZE_STATUS_SIZE_VER0);
+	check_eq(FREEZE_STATUS_SIZE_VER0, 40);
+	check_eq(sizeof(struct freeze_status), FREEZE_STATUS_SIZE_VER1);
 	check_eq(sizeof(struct freezefd_args), FREEZEFD_ARGS_SIZE_VER0);
 	check_eq(offsetof(struct freeze_status, frozen_ns), 24);
 	check_eq(offsetof(struct freeze_status, timeout_ns), 32);
+	check_eq(offsetof(struct freeze_status, bdev_holds), 40);
 	check_eq(offsetof(struct freezefd_args, timeout_ns), 8);
 }
 
@@ -69,7 +72,7 @@ TEST(C12, "raw: status of every size")
 		memset(buffer, 0xff, BIG);
 		check_eq(call(target[t], STATUS(BIG - 1), buffer), 0);
 		/* What the kernel does not know it zeroes. */
-		for (int i = FREEZE_STATUS_SIZE_VER0; i < BIG - 1; i++)
+		for (int i = FREEZE_STATUS_SIZE_VER1; i < BIG - 1; i++)
 			check_eq(buffer[i], 0);
 		check_eq(buffer[BIG - 1], 0xff);
 	}
@@ -84,8 +87,9 @@ TEST(C12, "raw: status to a bad address is EFAULT")
 		check_eq(call(target[t], FS_IOC_FREEZE_STATUS, NULL), -EFAULT);
 		check_eq(call(target[t], FS_IOC_FREEZE_STATUS, end), -EFAULT);
 		check_eq(call(target[t], FS_IOC_FREEZE_STATUS, end - 8), -EFAULT);
-		check_eq(call(target[t], FS_IOC_FREEZE_STATUS, end - FREEZE_STATUS_SIZE_VER0), 0);
-		check_eq(call(target[t], STATUS(BIG), end - FREEZE_STATUS_SIZE_VER0), -EFAULT);
+		check_eq(call(target[t], FS_IOC_FREEZE_STATUS, end - sizeof(struct freeze_status)),
+			 0);
+		check_eq(call(target[t], STATUS(BIG), end - sizeof(struct freeze_status)), -EFAULT);
 	}
 }
 

@@ -66,3 +66,23 @@ TEST(C13, "SysRq-j reaches what is unmounted")
 	wait_until(status_of(fd).hold == FREEZEFD_HOLD_GONE);
 	check_eq(freezefd_thaw(fd), -ESTALE);
 }
+
+TEST(C13, "SysRq-j thaws what is being frozen, later, and the others at once")
+{
+	int fs = open_dir(scratch_fs(0)), fd = no_hold(fs), other = hold(dir);
+	pid_t freezer;
+
+	if (is_guardian(dir))
+		skip("the kernel skips what is being frozen");
+	need_machine();
+	freezer = start_stalled_freeze(fs, fd);
+	emergency_thaw();
+	wait_until(status_of(other).hold == FREEZEFD_HOLD_REVOKED);
+	wait_state(dir, THAWED);
+	check_state(fs, FREEZING);
+	end_slow_write();
+	reap(freezer);
+	wait_until(status_of(fd).hold == FREEZEFD_HOLD_REVOKED);
+	wait_state(fs, THAWED);
+	check_eq(freezefd_thaw(fd), -ECANCELED);
+}

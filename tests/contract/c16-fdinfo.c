@@ -119,8 +119,8 @@ TEST(C16, "fdinfo tells the hold and the deadline")
 	check_eq(freezefd_thaw(fd), -ECANCELED);
 	check_hold_is(fd, "none");
 
-	check_eq(freezefd_set_timeout(fd, 1), 0);
 	check_eq(freezefd_freeze(fd), 0);
+	check_eq(freezefd_set_timeout(fd, 1), 0);
 	wait_until(events(fd) == POLLERR);
 	check_hold_is(fd, "expired");
 	check_eq(freezefd_thaw(fd), -ETIME);

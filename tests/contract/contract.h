@@ -196,6 +196,12 @@ void null_power(bool on);
 #define DM "freezefd-test"
 const char *dm_over(const char *device);
 
+/* Takes four sections off the end of the f2fs on a device. */
+int shrink_f2fs(int fs, const char *device);
+
+/* A child that has the kernel hold a new f2fs on a device-mapper device over scratch(0), until dm_let_go(). */
+pid_t start_kernel_hold(const char *device, int *fs);
+
 /* Directory of a new filesystem on such a device, over a scratch device. */
 int slow_fs(void);
 

@@ -41,9 +41,13 @@ int hold(int target)
 	return open_hold(target, 0, 0);
 }
 
+/* The deadline is set once it is frozen: the freeze itself, which it would limit as well, may be slow. */
 int hold_for(int target, uint64_t timeout_ns)
 {
-	return open_hold(target, 0, timeout_ns);
+	int fd = hold(target);
+
+	check_eq(freezefd_set_timeout(fd, timeout_ns), 0);
+	return fd;
 }
 
 int no_hold(int target)
@@ -532,4 +536,42 @@ pid_t start_stalled_freeze(int fs, int fd)
 	wait_state(fs, FREEZING);
 	wait_in_freeze(freezer);
 	return freezer;
+}
+
+int shrink_f2fs(int fs, const char *device)
+{
+	const unsigned int block_count_at = 1024 + 36, section = 512;
+	uint64_t blocks;
+	int bdev = open_dev(device);
+
+	check(pread(bdev, &blocks, sizeof(blocks), block_count_at) == sizeof(blocks));
+	close(bdev);
+	blocks = (blocks / section - 4) * section;
+	return ioctl(fs, _IOW(0xf5, 16, uint64_t), &blocks) ? -errno : 0;
+}
+
+/*
+ * f2fs freezes in the kernel's name while it shrinks, and writes then: on a
+ * device that stalls, the kernel holds for as long as we like.
+ */
+pid_t start_kernel_hold(const char *device, int *fs)
+{
+	unsigned int in_row = 0;
+	pid_t resizer;
+
+	if (strcmp(fstype(), "f2fs"))
+		skip("only on f2fs can user space make the kernel hold for long");
+	*fs = open_dir(new_fs(device, "dm"));
+	check(!syncfs(*fs));
+	dm_stall();
+	IN_CHILD(resizer)
+		check_eq(shrink_f2fs(*fs, scratch(0)), 0);
+	wait_until(status_of(*fs).kernel_holds == 1 ||
+		   (is_guardian(*fs) && seen_asleep(resizer, 'D', &in_row)));
+	if (status_of(*fs).kernel_holds == 0) {
+		dm_let_go();
+		reap(resizer);
+		skip("on this kernel f2fs writes first, or its freeze is not told from FIFREEZE");
+	}
+	return resizer;
 }

@@ -7,14 +7,14 @@
 
 /* Values for freeze_status.state. */
 #define FREEZE_STATE_THAWED	0 /* Writers run. */
-#define FREEZE_STATE_FREEZING	1 /* A freeze has begun and is not complete. */
+#define FREEZE_STATE_FREEZING	1 /* Writers may wait, the device still changes. */
 #define FREEZE_STATE_FROZEN	2 /* Writers wait, the device holds a clean image. */
 
 /* Values for freeze_status.hold, which is for freeze descriptors alone. */
 #define FREEZEFD_HOLD_NONE	0 /* Holds nothing; the value on any other file. */
 #define FREEZEFD_HOLD_HELD	1 /* Keeps the filesystem frozen. */
-#define FREEZEFD_HOLD_EXPIRED	2 /* Broken by its deadline, not yet told by a thaw. */
-#define FREEZEFD_HOLD_REVOKED	3 /* Broken by an administrator, not yet told by a thaw. */
+#define FREEZEFD_HOLD_EXPIRED	2 /* Dropped by its deadline, not yet told by a thaw. */
+#define FREEZEFD_HOLD_REVOKED	3 /* Dropped by force, not yet told by a thaw. */
 #define FREEZEFD_HOLD_GONE	4 /* The filesystem no longer exists. */
 
 /* Flags for freezefd_args.flags. */
@@ -27,12 +27,14 @@
  * @fd_holds: freeze descriptors that hold the filesystem frozen
  * @user_holds: holds of FIFREEZE and of the block layer (device-mapper)
  * @kernel_holds: the kernel's own holds (suspend, online repair)
- * @dev: number of the filesystem (s_dev), of several the first; 0: is gone
- * @frozen_ns: how long the filesystem has been frozen, in nanoseconds of
- *	CLOCK_BOOTTIME; zero when it is not frozen
+ * @dev: number of the filesystem (s_dev); 0 when it is gone
+ * @frozen_ns: since when its writers have been stopped, in nanoseconds of
+ *	CLOCK_BOOTTIME until now; zero unless it is frozen
  * @timeout_ns: on a freeze descriptor that holds the filesystem, what is left
- *	of its deadline, in nanoseconds; on one that does not, the deadline its
- *	next freeze begins with; zero when there is none
+ *	of its deadline, in nanoseconds; on one that does not, the deadline of
+ *	its next freeze; zero when there is none
+ * @bdev_holds: those of @user_holds that are the block layer's
+ * @reserved: always zero
  */
 struct freeze_status {
 	__u32 state;
@@ -43,14 +45,16 @@ struct freeze_status {
 	__u32 dev;
 	__u64 frozen_ns;
 	__u64 timeout_ns;
+	__u32 bdev_holds;
+	__u32 reserved;
 };
 
 /**
  * struct freezefd_args - what FS_IOC_FREEZEFD takes
  * @flags: FREEZEFD_THAWED or zero
  * @reserved: must be zero
- * @timeout_ns: the deadline of the hold, in nanoseconds of CLOCK_BOOTTIME from
- *	the moment the filesystem is frozen; zero for none, at most INT64_MAX
+ * @timeout_ns: the deadline: for how long a hold may stop writers, in
+ *	nanoseconds of CLOCK_BOOTTIME; zero for no limit, at most INT64_MAX
  */
 struct freezefd_args {
 	__u32 flags;
@@ -59,6 +63,7 @@ struct freezefd_args {
 };
 
 #define FREEZE_STATUS_SIZE_VER0	40 /* sizeof first published struct */
+#define FREEZE_STATUS_SIZE_VER1	48 /* sizeof second published struct */
 #define FREEZEFD_ARGS_SIZE_VER0	16 /* sizeof first published struct */
 
 /* On any open file of a filesystem and on an open block device. */

@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* C18: freezes, thaws and broken holds are events that can be traced. */
+#include <sys/sysmacros.h>
+
+#include "contract.h"
+
+#define TRACING "/sys/kernel/tracing"
+
+static void write_file(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY | O_TRUNC | O_CLOEXEC);
+
+	check(fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text));
+	close(fd);
+}
+
+/* Is there a line in the trace with all of these? */
+static bool traced(const char *event, const char *what)
+{
+	char line[1024], device[32];
+	const uint32_t dev_of_fs = status_of(dir).dev;
+	FILE *trace = fopen(TRACING "/trace", "re");
+	bool found = false;
+
+	/* As new_encode_dev() packs it. */
+	snprintf(device, sizeof(device), "dev %u:%u ", (dev_of_fs & 0xfff00) >> 8,
+		 (dev_of_fs & 0xff) | ((dev_of_fs >> 12) & 0xfff00));
+	check(trace);
+	while (fgets(line, sizeof(line), trace))
+		if (strstr(line, event) && strstr(line, what) && strstr(line, device))
+			found = true;
+	fclose(trace);
+	return found;
+}
+
+TEST(C18, "freezes, thaws, broken holds and force are traced, with device, holder and duration")
+{
+	char maker[32];
+	int fd;
+
+	if (access(TRACING, F_OK) == 0 && access(TRACING "/events", F_OK))
+		mount("tracefs", TRACING, "tracefs", 0, NULL);
+	if (access(TRACING "/events/freeze", F_OK))
+		skip("the kernel has no event freeze");
+	cleanup("echo 0 >" TRACING "/events/freeze/enable; echo >" TRACING "/trace");
+	write_file(TRACING "/trace", "\n");
+	write_file(TRACING "/events/freeze/enable", "1");
+	snprintf(maker, sizeof(maker), "maker %d ", getpid());
+
+	fd = hold(dir);
+	check(traced("super_freeze:", "holder fd error 0 duration "));
+	check(traced("super_freeze:", program_invocation_short_name));
+	check_eq(freezefd_thaw(fd), 0);
+	check(traced("super_thaw:", "holder fd error 0 duration "));
+	check(traced("freezefd_drop:", maker) && traced("freezefd_drop:", "thawed duration "));
+
+	check_eq(freezefd_freeze(fd), 0);
+	check_eq(freezefd_set_timeout(fd, 1), 0);
+	wait_until(traced("freezefd_drop:", "expired duration "));
+	check_eq(freezefd_thaw(fd), -ETIME);
+
+	check_eq(freezefd_freeze(fd), 0);
+	check(!ioctl(dir, FIFREEZE, 0));
+	check(traced("super_freeze:", "holder user error 0 "));
+	check_eq(freezefd_thaw_force(dir), 0);
+	check(traced("freezefd_drop:", "revoked duration "));
+	check(traced("super_thaw_force:", "holder user|fd|bdev error 0 duration "));
+	/* Who did it. */
+	check(traced("super_thaw_force:", program_invocation_short_name));
+	check_eq(freezefd_thaw(fd), -ECANCELED);
+
+	/* What failed, too. */
+	check_eq(freezefd_set_timeout(fd, 1), 0);
+	check_eq(freezefd_freeze(fd), -ETIME);
+	check(traced("super_freeze:", "holder fd error -62 "));
+}

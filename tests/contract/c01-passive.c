@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* C1: status is passive, and answers in the middle of a slow freeze. */
+#include <sys/syscall.h>
 #include <sys/sysmacros.h>
 
 #include "contract.h"
@@ -227,4 +228,57 @@ TEST(C1, "status answers on any kind of file of the filesystem")
 	check_state(dir, FROZEN);
 	check_eq(freezefd_thaw(fd), 0);
 	check_state(node, THAWED);
+}
+
+/* The beginning of struct statmount of linux/mount.h, as far as is asked for here. */
+struct statmount_result {
+	uint32_t size, mnt_opts;
+	uint64_t mask;
+	uint64_t more[16];
+	uint64_t supported_mask;
+	uint32_t uidmap_num, uidmap, gidmap_num, gidmap;
+	uint32_t sb_freeze_state, spare;
+	uint64_t sb_frozen_ns;
+	uint64_t rest[64];
+};
+
+#define NR_STATMOUNT	    457
+#define STATMOUNT_SUPPORTED 0x1000
+#define STATMOUNT_SB_FREEZE 0x8000
+
+static struct statmount_result statmount_of(int fd)
+{
+	struct statmount_result result = {0};
+	struct statx stx;
+	struct {
+		uint32_t size, spare;
+		uint64_t mnt_id, param, mnt_ns_id;
+	} request = {.size = 32, .param = STATMOUNT_SUPPORTED | STATMOUNT_SB_FREEZE};
+
+	/* STATX_MNT_ID_UNIQUE of Linux 6.8 */
+	check(!statx(fd, "", AT_EMPTY_PATH, 0x4000, &stx));
+	memcpy(&request.mnt_id, (const char *)&stx + 0x90, sizeof(request.mnt_id));
+	if (syscall(NR_STATMOUNT, &request, &result, sizeof(result), 0))
+		skip("no statmount(): %s", strerror(errno));
+	if (!(result.supported_mask & STATMOUNT_SB_FREEZE))
+		skip("statmount() of this kernel does not tell");
+	return result;
+}
+
+TEST(C1, "raw: statmount() tells the state of a mount, and nothing of what cannot be frozen")
+{
+	/* The mount of this test's namespace: dir is one of another. */
+	int here = open_dir(getenv("FREEZEFD_TEST_DIR")), fd;
+	struct statmount_result result = statmount_of(here);
+
+	check(result.mask & STATMOUNT_SB_FREEZE);
+	check_eq(result.sb_freeze_state, FREEZE_STATE_THAWED);
+	check_eq(result.sb_frozen_ns, 0);
+	fd = hold(dir);
+	result = statmount_of(here);
+	check_eq(result.sb_freeze_state, FREEZE_STATE_FROZEN);
+	check(result.sb_frozen_ns && result.sb_frozen_ns <= status_of(fd).frozen_ns);
+	check_eq(freezefd_thaw(fd), 0);
+	check_eq(statmount_of(here).sb_freeze_state, FREEZE_STATE_THAWED);
+	check(!(statmount_of(open_dir("/proc")).mask & STATMOUNT_SB_FREEZE));
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* C9: the deadline. No test measures time: one deadline is the clock of another. */
 #include <sys/mman.h>
+#include <sys/statvfs.h>
 #include <time.h>
 
 #include "contract.h"
@@ -246,6 +247,63 @@ TEST(C9, "a freeze that is not complete by its deadline is given up, and others 
 	check_hold(fd, HELD);
 	check_eq(freezefd_thaw(fd), 0);
 	check_writable(fs);
+}
+
+static unsigned long free_blocks(int fs)
+{
+	struct statvfs st;
+
+	check(!fstatvfs(fs, &st));
+	return st.f_bfree;
+}
+
+/* XFS has stopped its garbage collection by then, and must not leave it at that. */
+TEST(C9, "a freeze whose I/O outlasts its deadline is dropped, and the filesystem works on")
+{
+	const char *device = dm_over(scratch(0));
+	unsigned long before;
+	int fs, fd, file;
+
+	if (is_guardian(dir))
+		skip("the deadline counts from when it is frozen");
+	fs = open_dir(new_fs(device, "slow"));
+	check(!syncfs(fs));
+	before = free_blocks(fs);
+	sh("dmsetup suspend " DM " && echo 0 $(blockdev --getsz %s) delay %s 0 0 %s 0 200 | "
+	   "dmsetup load " DM " && dmsetup resume " DM,
+	   scratch(0), scratch(0), scratch(0));
+	fd = try_hold(fs, 0, SECOND / 20);
+	if (fd >= 0)
+		skip("%s freezes without writing", fstype());
+	check_eq(fd, -ETIME);
+	check_state(fs, THAWED);
+	check_eq(status_of(fs).fd_holds, 0);
+	sh("dmsetup suspend " DM " && echo 0 $(blockdev --getsz %s) linear %s 0 | "
+	   "dmsetup load " DM " && dmsetup resume " DM,
+	   scratch(0), scratch(0));
+
+	file = openat(fs, "space", O_CREAT | O_RDWR | O_CLOEXEC, 0600);
+	check(file >= 0 && !posix_fallocate(file, 0, 8 << 20) && !syncfs(fs));
+	check(!close(file) && !unlinkat(fs, "space", 0));
+	if (!strcmp(fstype(), "xfs") || !strcmp(fstype(), "ext4"))
+		wait_until(free_blocks(fs) + 64 >= before);
+	check_writable(fs);
+}
+
+TEST(C9, "a freeze that waits for another one waits no longer than its deadline")
+{
+	int fs = open_dir(scratch_fs(0)), first = no_hold(fs);
+	pid_t freezer;
+
+	if (is_guardian(dir))
+		skip("nobody ends a FIFREEZE that waits");
+	freezer = start_stalled_freeze(fs, first);
+	check_eq(try_hold(fs, 0, SOON), -ETIME);
+	check_state(fs, FREEZING);
+	end_slow_write();
+	reap(freezer);
+	check_eq(status_of(fs).fd_holds, 1);
+	check_eq(freezefd_thaw(first), 0);
 }
 
 TEST(C9, "writers that wait for a freeze which is given up go on")

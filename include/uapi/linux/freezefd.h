@@ -13,8 +13,8 @@
 /* Values for freeze_status.hold, which is for freeze descriptors alone. */
 #define FREEZEFD_HOLD_NONE	0 /* Holds nothing; the value on any other file. */
 #define FREEZEFD_HOLD_HELD	1 /* Keeps the filesystem frozen. */
-#define FREEZEFD_HOLD_EXPIRED	2 /* Dropped by its deadline, not yet told by a thaw. */
-#define FREEZEFD_HOLD_REVOKED	3 /* Dropped by force, not yet told by a thaw. */
+#define FREEZEFD_HOLD_EXPIRED	2 /* Expired; the next thaw returns ETIME. */
+#define FREEZEFD_HOLD_REVOKED	3 /* Revoked; the next thaw returns ECANCELED. */
 #define FREEZEFD_HOLD_GONE	4 /* The filesystem no longer exists. */
 
 /* Flags for freezefd_args.flags. */
@@ -28,8 +28,8 @@
  * @user_holds: holds of FIFREEZE and of the block layer (device-mapper)
  * @kernel_holds: the kernel's own holds (suspend, online repair)
  * @dev: number of the filesystem (s_dev); 0 when it is gone
- * @frozen_ns: since when its writers have been stopped, in nanoseconds of
- *	CLOCK_BOOTTIME until now; zero unless it is frozen
+ * @frozen_ns: for how long its writers have been stopped, in nanoseconds of
+ *	CLOCK_BOOTTIME; zero unless it is frozen
  * @timeout_ns: on a freeze descriptor that holds the filesystem, what is left
  *	of its deadline, in nanoseconds; on one that does not, the deadline of
  *	its next freeze; zero when there is none

@@ -144,7 +144,7 @@ static void wrong_files(const char *path, const char *spare)
 {
 	static const int bad[CALLS] = {-EBADF, -EBADF, -EBADF, -EBADF,
 				       -EBADF, -EBADF, -EBADF, -EBADF};
-	static const int cannot_freeze[CALLS] = {-EOPNOTSUPP, -EOPNOTSUPP, -EINVAL, 0,
+	static const int cannot_freeze[CALLS] = {-EOPNOTSUPP, -EOPNOTSUPP, -EINVAL, -EOPNOTSUPP,
 						 -EINVAL,     -EINVAL,	   -EINVAL, 0};
 	static const int no_filesystem[CALLS] = {-ENODEV, -ENODEV, -ENODEV, -ENODEV,
 						 -EINVAL, -EINVAL, -EINVAL, 0};

@@ -6,9 +6,6 @@
  * freeze and the thaw of a descriptor, and mount and unmount. In each state the step of each pair
  * that changes it can be the next; the other one is tried as well, and must fail or do nothing.
  */
-#include <fcntl.h>
-#include <sys/sysmacros.h>
-
 #include <linux/dm-ioctl.h>
 
 #include "contract.h"

@@ -78,9 +78,7 @@ TEST(C7, "a device that fails all I/O in a hold hangs nobody, and the close ends
 	path = new_fs(device, "failing");
 	fs = open_dir(path);
 	fd = hold(fs);
-	sh("dmsetup suspend --noflush --nolockfs " DM);
-	sh("echo 0 $(blockdev --getsz %s) error | dmsetup load " DM, scratch(0));
-	sh("dmsetup resume " DM);
+	dm_become("error");
 	check_hold(fd, HELD);
 	check_state(fs, FROZEN);
 	close(fd);

@@ -186,11 +186,9 @@ TEST(C9, "status tells what is left of the deadline, on the descriptor only")
 
 TEST(C9, "the longest deadline is INT64_MAX")
 {
-	struct freezefd_options options = {.size = sizeof(options),
-					   .timeout_ns = (uint64_t)INT64_MAX + 1};
 	int fd;
 
-	check_eq(freezefd_open(dir, &options), -EINVAL);
+	check_eq(try_hold(dir, 0, (uint64_t)INT64_MAX + 1), -EINVAL);
 	check_state(dir, THAWED);
 	fd = hold_for(dir, INT64_MAX);
 	check_eq(freezefd_set_timeout(fd, INT64_MAX), 0);
@@ -211,20 +209,13 @@ TEST(C9, "the shortest deadline is kept too")
 	check_eq(freezefd_thaw(fd), -ETIME);
 }
 
-static int try_hold(int target, uint32_t flags, uint64_t timeout_ns)
-{
-	const struct freezefd_options options = {
-		.size = sizeof(options), .flags = flags, .timeout_ns = timeout_ns};
-
-	return freezefd_open(target, &options);
-}
-
 TEST(C9, "a freeze that is not complete by its deadline is given up, and others write")
 {
-	int fs = open_dir(scratch_fs(0)), fd;
+	int fs, fd;
 
 	if (is_guardian(dir))
 		skip("nobody ends a FIFREEZE that waits");
+	fs = open_dir(scratch_fs(0));
 	check_eq(try_hold(fs, 0, 1), -ETIME);
 	check_state(fs, THAWED);
 
@@ -260,27 +251,22 @@ static unsigned long free_blocks(int fs)
 /* XFS has stopped its garbage collection by then, and must not leave it at that. */
 TEST(C9, "a freeze whose I/O outlasts its deadline is dropped, and the filesystem works on")
 {
-	const char *device = dm_over(scratch(0));
 	unsigned long before;
 	int fs, fd, file;
 
 	if (is_guardian(dir))
 		skip("the deadline counts from when it is frozen");
-	fs = open_dir(new_fs(device, "slow"));
+	fs = slow_fs();
 	check(!syncfs(fs));
 	before = free_blocks(fs);
-	sh("dmsetup suspend " DM " && echo 0 $(blockdev --getsz %s) delay %s 0 0 %s 0 200 | "
-	   "dmsetup load " DM " && dmsetup resume " DM,
-	   scratch(0), scratch(0), scratch(0));
+	dm_become("delay %s 0 0 %s 0 200", scratch(0), scratch(0));
 	fd = try_hold(fs, 0, SECOND / 20);
 	if (fd >= 0)
 		skip("%s freezes without writing", fstype());
 	check_eq(fd, -ETIME);
 	check_state(fs, THAWED);
 	check_eq(status_of(fs).fd_holds, 0);
-	sh("dmsetup suspend " DM " && echo 0 $(blockdev --getsz %s) linear %s 0 | "
-	   "dmsetup load " DM " && dmsetup resume " DM,
-	   scratch(0), scratch(0));
+	dm_become("linear %s 0", scratch(0));
 
 	file = openat(fs, "space", O_CREAT | O_RDWR | O_CLOEXEC, 0600);
 	check(file >= 0 && !posix_fallocate(file, 0, 8 << 20) && !syncfs(fs));
@@ -292,11 +278,13 @@ TEST(C9, "a freeze whose I/O outlasts its deadline is dropped, and the filesyste
 
 TEST(C9, "a freeze that waits for another one waits no longer than its deadline")
 {
-	int fs = open_dir(scratch_fs(0)), first = no_hold(fs);
 	pid_t freezer;
+	int fs, first;
 
 	if (is_guardian(dir))
 		skip("nobody ends a FIFREEZE that waits");
+	fs = open_dir(scratch_fs(0));
+	first = no_hold(fs);
 	freezer = start_stalled_freeze(fs, first);
 	check_eq(try_hold(fs, 0, SOON), -ETIME);
 	check_state(fs, FREEZING);
@@ -308,11 +296,13 @@ TEST(C9, "a freeze that waits for another one waits no longer than its deadline"
 
 TEST(C9, "writers that wait for a freeze which is given up go on")
 {
-	int fs = open_dir(scratch_fs(0)), fd = no_hold(fs);
 	pid_t freezer, writer;
+	int fs, fd;
 
 	if (is_guardian(dir))
 		skip("nobody ends a FIFREEZE that waits");
+	fs = open_dir(scratch_fs(0));
+	fd = no_hold(fs);
 	check_eq(freezefd_set_timeout(fd, 2 * a_while()), 0);
 	start_slow_write(fs);
 	IN_CHILD(freezer)
@@ -329,11 +319,13 @@ TEST(C9, "writers that wait for a freeze which is given up go on")
 TEST(C9, "the deadline counts from when writers are stopped, not from the call")
 {
 	const uint64_t unit = a_while();
-	int fs = slow_fs(), fd = no_hold(fs), clock;
+	int fs, fd, clock;
 	pid_t freezer;
 
 	if (is_guardian(dir))
 		skip("only the kernel knows when it stops writers");
+	fs = slow_fs();
+	fd = no_hold(fs);
 	check_eq(freezefd_set_timeout(fd, 3 * unit), 0);
 	make_dirty(fs);
 	dm_stall();

@@ -187,18 +187,35 @@ TEST(C10, "force thaw drops the block layer's hold and that of a descriptor")
 
 TEST(C10, "force thaw leaves the kernel's own holds alone")
 {
-	const char *device = dm_over(scratch(0));
-	int fs, bdev;
+	int fs, bdev, fd = -1;
 	pid_t resizer;
 
-	resizer = start_kernel_hold(device, &fs);
-	bdev = open_dev(device);
+	resizer = start_kernel_hold(&fs, &bdev);
 	check_eq(freezefd_thaw_force(fs), -EINVAL);
 	check_eq(freezefd_thaw_force(bdev), -EINVAL);
 	check_eq(status_of(fs).kernel_holds, 1);
+
+	/* A hold nests in one under which the kernel writes only where that keeps nobody away. */
+	if (is_guardian(fs)) {
+		fd = hold(fs);
+		check_eq(freezefd_thaw_force(fs), 0);
+		check_hold(fd, REVOKED);
+		check_state(fs, FROZEN);
+		check_eq(status_of(fs).kernel_holds, 1);
+		check_eq(status_of(fs).fd_holds, 0);
+		check_eq(status_of(fs).user_holds, 0);
+		check_eq(freezefd_thaw(fd), -ECANCELED);
+		/* A hold that is made meanwhile outlives the kernel's. */
+		check_eq(freezefd_freeze(fd), 0);
+	}
 	dm_let_go();
 	reap(resizer);
 	check_eq(status_of(fs).kernel_holds, 0);
+	if (fd >= 0) {
+		check_hold(fd, HELD);
+		check_state(fs, FROZEN);
+		check_eq(freezefd_thaw(fd), 0);
+	}
 	check_state(fs, THAWED);
 	check_writable(fs);
 }

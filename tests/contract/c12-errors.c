@@ -5,11 +5,10 @@
 /* Neither freezes nor is revoked. */
 static void check_cannot_freeze(int target)
 {
-	const struct freezefd_options thawed = {.size = sizeof(thawed), .flags = FREEZEFD_THAWED};
 	struct freezefd_status status;
 
 	check_eq(freezefd_open(target, NULL), -EOPNOTSUPP);
-	check_eq(freezefd_open(target, &thawed), -EOPNOTSUPP);
+	check_eq(try_hold(target, FREEZEFD_THAWED, 0), -EOPNOTSUPP);
 	check_eq(freezefd_thaw_force(target), -EINVAL);
 	/* Its writers may wait for what is below it, as those of an overlay do. */
 	check_eq(freezefd_status(target, &status), -EOPNOTSUPP);
@@ -126,13 +125,10 @@ TEST(C12, "options that are not understood are EINVAL and freeze nothing")
 /* From now on the device of DM answers every request with an error, or with what it should. */
 static void fail_device(bool fail)
 {
-	sh("dmsetup suspend --noflush --nolockfs " DM);
 	if (fail)
-		sh("echo 0 $(blockdev --getsz %s) error | dmsetup load " DM, scratch(0));
+		dm_become("error");
 	else
-		sh("echo 0 $(blockdev --getsz %s) linear %s 0 | dmsetup load " DM, scratch(0),
-		   scratch(0));
-	sh("dmsetup resume " DM);
+		dm_become("linear %s 0", scratch(0));
 }
 
 TEST(C12, "a freeze that fails for the device leaves nothing frozen")

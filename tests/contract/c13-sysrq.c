@@ -69,12 +69,15 @@ TEST(C13, "SysRq-j reaches what is unmounted")
 
 TEST(C13, "SysRq-j thaws what is being frozen, later, and the others at once")
 {
-	int fs = open_dir(scratch_fs(0)), fd = no_hold(fs), other = hold(dir);
+	int fs, fd, other;
 	pid_t freezer;
 
 	if (is_guardian(dir))
 		skip("the kernel skips what is being frozen");
 	need_machine();
+	fs = open_dir(scratch_fs(0));
+	fd = no_hold(fs);
+	other = hold(dir);
 	freezer = start_stalled_freeze(fs, fd);
 	emergency_thaw();
 	wait_until(status_of(other).hold == FREEZEFD_HOLD_REVOKED);

@@ -4,14 +4,12 @@
 
 TEST(C17, "while the kernel writes under its hold, nothing is frozen and nobody can freeze")
 {
-	const char *device = dm_over(scratch(0));
 	int fs, bdev, idle;
 	pid_t resizer;
 
 	if (is_guardian(dir))
 		skip("FIFREEZE nests in any hold of the kernel");
-	resizer = start_kernel_hold(device, &fs);
-	bdev = open_dev(device);
+	resizer = start_kernel_hold(&fs, &bdev);
 	idle = no_hold(bdev);
 	/* Writers wait, and the device changes all the same. */
 	check_state(fs, FREEZING);
@@ -35,13 +33,14 @@ TEST(C17, "while the kernel writes under its hold, nothing is frozen and nobody 
 
 TEST(C17, "the kernel does not write under its hold to what others hold frozen")
 {
-	int fs = open_dir(new_fs(dm_over(scratch(0)), "dm")), fd;
 	pid_t resizer;
+	int fs, fd;
 
 	if (strcmp(fstype(), "f2fs"))
 		skip("only f2fs writes while the kernel holds it");
 	if (is_guardian(dir))
 		skip("FIFREEZE nests in any hold of the kernel");
+	fs = open_dir(scratch_fs(0));
 	/* Before it freezes it wants to write: so it waits for the thaw. */
 	fd = hold(fs);
 	IN_CHILD(resizer)

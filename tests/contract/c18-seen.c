@@ -6,25 +6,15 @@
 
 #define TRACING "/sys/kernel/tracing"
 
-static void write_file(const char *path, const char *text)
-{
-	int fd = open(path, O_WRONLY | O_TRUNC | O_CLOEXEC);
-
-	check(fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text));
-	close(fd);
-}
-
 /* Is there a line in the trace with all of these? */
 static bool traced(const char *event, const char *what)
 {
 	char line[1024], device[32];
-	const uint32_t dev_of_fs = status_of(dir).dev;
+	const dev_t dev_of_fs = status_of(dir).dev;
 	FILE *trace = fopen(TRACING "/trace", "re");
 	bool found = false;
 
-	/* As new_encode_dev() packs it. */
-	snprintf(device, sizeof(device), "dev %u:%u ", (dev_of_fs & 0xfff00) >> 8,
-		 (dev_of_fs & 0xff) | ((dev_of_fs >> 12) & 0xfff00));
+	snprintf(device, sizeof(device), "dev %u:%u ", major(dev_of_fs), minor(dev_of_fs));
 	check(trace);
 	while (fgets(line, sizeof(line), trace))
 		if (strstr(line, event) && strstr(line, what) && strstr(line, device))
@@ -45,8 +35,7 @@ TEST(C18, "freezes, thaws, broken holds and force are traced, with device, holde
 	/* The test's own mount is gone by then. */
 	cleanup("mount -t tracefs tracefs " TRACING " && echo 0 >" TRACING
 		"/events/freeze/enable; umount " TRACING);
-	write_file(TRACING "/trace", "\n");
-	write_file(TRACING "/events/freeze/enable", "1");
+	sh("echo >" TRACING "/trace; echo 1 >" TRACING "/events/freeze/enable");
 	snprintf(maker, sizeof(maker), "maker %d ", getpid());
 	snprintf(by, sizeof(by), "-%d ", getpid());
 

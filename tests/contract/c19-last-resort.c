@@ -17,11 +17,14 @@ static void check_killable(int target)
 
 TEST(C19, "a force thaw that waits for a freeze can be killed")
 {
-	int fs = open_dir(scratch_fs(0)), bdev = open_dev(scratch(0)), fd = no_hold(fs);
+	int fs, bdev, fd;
 	pid_t freezer;
 
 	if (is_guardian(dir))
 		skip("it does not wait for a freeze that it did not begin");
+	fs = open_dir(scratch_fs(0));
+	bdev = open_dev(scratch(0));
+	fd = no_hold(fs);
 	freezer = start_stalled_freeze(fs, fd);
 	check_killable(fs);
 	check_killable(bdev);
@@ -33,12 +36,16 @@ TEST(C19, "a force thaw that waits for a freeze can be killed")
 
 TEST(C19, "a force thaw that waits for the lock of the superblock can be killed")
 {
-	const char *device = dm_over(scratch(0)), *path = new_fs(device, "slow");
-	int fs = open_dir(path), bdev = open_dev(device);
+	const char *device, *path;
+	int fs, bdev;
 	pid_t remounter;
 
 	if (is_guardian(dir))
 		skip("FITHAW cannot be interrupted");
+	device = dm_over(scratch(0));
+	path = new_fs(device, "slow");
+	fs = open_dir(path);
+	bdev = open_dev(device);
 	make_dirty(fs);
 	dm_stall();
 	/* To become read-only it writes back, with the lock held. */
@@ -54,9 +61,11 @@ TEST(C19, "a force thaw that waits for the lock of the superblock can be killed"
 /* It withdraws, and is of no use any more, when its own thaw finds it thawed. */
 TEST(C19, "force and FITHAW at once leave gfs2 working")
 {
-	int fs;
 	pid_t racer[4];
+	int fs;
 
+	if (is_guardian(dir))
+		skip("it thaws by FITHAW alone");
 	need_program("mkfs.gfs2");
 	if (try_sh("grep -qw gfs2 /proc/filesystems"))
 		skip("the kernel has no gfs2");
@@ -64,8 +73,6 @@ TEST(C19, "force and FITHAW at once leave gfs2 working")
 	check(!mount("contract", "/mnt", "tmpfs", 0, NULL) && !mkdir("/mnt/gfs2", 0755));
 	check(!mount(scratch(0), "/mnt/gfs2", "gfs2", 0, "lockproto=lock_nolock"));
 	fs = open_dir("/mnt/gfs2");
-	if (is_guardian(fs))
-		skip("it thaws by FITHAW alone");
 	for (int round = 0; round < 100; round++) {
 		int fd = round % 2 ? freezefd_open(fs, NULL) : -1;
 

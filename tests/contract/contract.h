@@ -107,6 +107,9 @@ int hold(int target);
 int hold_for(int target, uint64_t timeout_ns);
 int no_hold(int target);
 
+/* freezefd_open() with these options, whatever it returns. */
+int try_hold(int target, uint32_t flags, uint64_t timeout_ns);
+
 /* What poll(2) reports of fd right now. */
 short events(int fd);
 
@@ -199,8 +202,11 @@ const char *dm_over(const char *device);
 /* Takes four sections off the end of the f2fs on a device. */
 int shrink_f2fs(int fs, const char *device);
 
-/* A child that has the kernel hold a new f2fs on a device-mapper device over scratch(0), until dm_let_go(). */
-pid_t start_kernel_hold(const char *device, int *fs);
+/*
+ * A child that has the kernel hold a new f2fs until dm_let_go(), on a device-mapper device over scratch(0).
+ * Both are opened.
+ */
+pid_t start_kernel_hold(int *fs, int *bdev);
 
 /* Directory of a new filesystem on such a device, over a scratch device. */
 int slow_fs(void);
@@ -208,6 +214,8 @@ int slow_fs(void);
 /* All I/O of DM waits, and so does whoever waits for the I/O, until it is let go. */
 void dm_stall(void);
 void dm_let_go(void);
+/* Has the device, which is over scratch(0), be another target of device-mapper from now on, such as "error". */
+void dm_become(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
 /* Something that a sync has to write out, each time. */
 void make_dirty(int dirfd);

@@ -25,11 +25,17 @@ struct freezefd_status status_of(int fd)
 	return status;
 }
 
-static int open_hold(int target, uint32_t flags, uint64_t timeout_ns)
+int try_hold(int target, uint32_t flags, uint64_t timeout_ns)
 {
 	const struct freezefd_options options = {
 		.size = sizeof(options), .flags = flags, .timeout_ns = timeout_ns};
-	int fd = freezefd_open(target, &options);
+
+	return freezefd_open(target, &options);
+}
+
+static int open_hold(int target, uint32_t flags)
+{
+	int fd = try_hold(target, flags, 0);
 
 	if (fd < 0)
 		check_eq(fd, 0);
@@ -38,7 +44,7 @@ static int open_hold(int target, uint32_t flags, uint64_t timeout_ns)
 
 int hold(int target)
 {
-	return open_hold(target, 0, 0);
+	return open_hold(target, 0);
 }
 
 /* The deadline is set once it is frozen: the freeze itself, which it would limit as well, may be slow. */
@@ -52,7 +58,7 @@ int hold_for(int target, uint64_t timeout_ns)
 
 int no_hold(int target)
 {
-	return open_hold(target, FREEZEFD_THAWED, 0);
+	return open_hold(target, FREEZEFD_THAWED);
 }
 
 bool is_guardian(int fd)
@@ -451,6 +457,19 @@ void dm_let_go(void)
 	sh("dmsetup resume " DM);
 }
 
+void dm_become(const char *fmt, ...)
+{
+	char target[256];
+	va_list args;
+
+	va_start(args, fmt);
+	vsnprintf(target, sizeof(target), fmt, args);
+	va_end(args);
+	dm_stall();
+	sh("echo 0 $(blockdev --getsz %s) %s | dmsetup load " DM, scratch(0), target);
+	dm_let_go();
+}
+
 /*
  * A new name: something for the journal, and for nobody else. Were there data,
  * the kernel might begin to write it back, and would then hold s_umount for as
@@ -554,14 +573,17 @@ int shrink_f2fs(int fs, const char *device)
  * f2fs freezes in the kernel's name while it shrinks, and writes then: on a
  * device that stalls, the kernel holds for as long as we like.
  */
-pid_t start_kernel_hold(const char *device, int *fs)
+pid_t start_kernel_hold(int *fs, int *bdev)
 {
 	unsigned int in_row = 0;
+	const char *device;
 	pid_t resizer;
 
 	if (strcmp(fstype(), "f2fs"))
 		skip("only on f2fs can user space make the kernel hold for long");
+	device = dm_over(scratch(0));
 	*fs = open_dir(new_fs(device, "dm"));
+	*bdev = open_dev(device);
 	check(!syncfs(*fs));
 	dm_stall();
 	IN_CHILD(resizer)

@@ -24,6 +24,7 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include "bench.h"
+#include "freezefd.h"
 
 #define MS 1000000ull
 
@@ -209,6 +210,22 @@ static void by_ioctl(struct times *times)
 	times->thawed = now_ns();
 }
 
+/* The library's best engine, or the one that FREEZEFD_ENGINE names. */
+static void by_descriptor(struct times *times)
+{
+	int fd;
+
+	times->ask = now_ns();
+	fd = freezefd_open(target, NULL);
+	if (fd < 0)
+		die("freezefd_open: %s", strerror(-fd));
+	times->frozen = now_ns();
+	nap(HOLD_NS);
+	times->thaw = now_ns();
+	close(fd);
+	times->thawed = now_ns();
+}
+
 /* No freeze: what writers feel of the sync that every freeze has in it. */
 static void by_syncfs(struct times *times)
 {
@@ -285,6 +302,7 @@ static const struct {
 	void (*freeze)(struct times *times);
 } ways[] = {
 	{"FIFREEZE", by_ioctl},
+	{"descriptor", by_descriptor},
 	{"fsfreeze", by_fsfreeze},
 	{"xfs_freeze", by_xfs_freeze},
 	{"freezefd", by_freezefd},

@@ -38,6 +38,7 @@ struct engine {
 };
 
 extern const struct engine native_engine;
+extern const struct engine module_engine;
 extern const struct engine guardian_engine;
 
 #endif /* FREEZEFD_ENGINE_H */

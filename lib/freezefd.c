@@ -20,6 +20,7 @@
 /* Best first. */
 static const struct engine *const engines[] = {
 	&native_engine,
+	&module_engine,
 #ifdef WITH_GUARDIAN
 	&guardian_engine,
 #endif

@@ -11,6 +11,7 @@
 #include <linux/freezefd.h>
 
 #include "engine.h"
+#include "native.h"
 
 #ifndef MFD_NOEXEC_SEAL
 #define MFD_NOEXEC_SEAL 0x0008U
@@ -33,7 +34,7 @@ SAME_PLACE(frozen_ns);
 SAME_PLACE(timeout_ns);
 SAME_PLACE(bdev_holds);
 
-static int call(int fd, unsigned long request, void *arg)
+int kernel_call(int fd, unsigned long request, void *arg)
 {
 	int ret = ioctl(fd, request, arg);
 
@@ -55,7 +56,7 @@ static int native_probe(int target)
 		fd = memfd_create("freezefd", MFD_CLOEXEC);
 	if (fd < 0)
 		return -errno;
-	ret = call(fd, FS_IOC_FREEZE_STATUS, &status);
+	ret = kernel_call(fd, FS_IOC_FREEZE_STATUS, &status);
 	close(fd);
 	/* The kernel knows the call: a tmpfs cannot be frozen. */
 	return ret == -EOPNOTSUPP ? 0 : -ENOSYS;
@@ -66,45 +67,51 @@ static int native_probe(int target)
  * asked: a driver might take the number for one of its own calls. A call that
  * only a freeze descriptor knows is made with an address that cannot be read.
  */
-static bool native_owns(int fd)
+bool is_kernel_descriptor(int fd)
 {
 	struct stat st;
 
 	if (fstat(fd, &st) || (st.st_mode & S_IFMT))
 		return false;
-	return call(fd, FREEZEFD_IOC_TIMEOUT, (void *)-1L) == -EFAULT;
+	return kernel_call(fd, FREEZEFD_IOC_TIMEOUT, (void *)-1L) == -EFAULT;
+}
+
+/* Those of the module answer alike, on kernels that have none of their own. */
+static bool native_owns(int fd)
+{
+	return is_kernel_descriptor(fd) && !native_probe(fd);
 }
 
 static int native_open(int target, uint32_t flags, uint64_t timeout_ns)
 {
 	struct freezefd_args args = {.flags = flags & FREEZEFD_THAWED, .timeout_ns = timeout_ns};
 
-	return call(target, FS_IOC_FREEZEFD, &args);
+	return kernel_call(target, FS_IOC_FREEZEFD, &args);
 }
 
 static int native_thaw_force(int target)
 {
-	return call(target, FS_IOC_THAW_FORCE, NULL);
+	return kernel_call(target, FS_IOC_THAW_FORCE, NULL);
 }
 
 static int native_status(int any_fd, struct freezefd_status *status)
 {
-	return call(any_fd, FS_IOC_FREEZE_STATUS, status);
+	return kernel_call(any_fd, FS_IOC_FREEZE_STATUS, status);
 }
 
-static int native_freeze(int fd)
+int native_freeze(int fd)
 {
-	return call(fd, FREEZEFD_IOC_FREEZE, NULL);
+	return kernel_call(fd, FREEZEFD_IOC_FREEZE, NULL);
 }
 
-static int native_thaw(int fd)
+int native_thaw(int fd)
 {
-	return call(fd, FREEZEFD_IOC_THAW, NULL);
+	return kernel_call(fd, FREEZEFD_IOC_THAW, NULL);
 }
 
-static int native_set_timeout(int fd, uint64_t ns)
+int native_set_timeout(int fd, uint64_t ns)
 {
-	return call(fd, FREEZEFD_IOC_TIMEOUT, &ns);
+	return kernel_call(fd, FREEZEFD_IOC_TIMEOUT, &ns);
 }
 
 const struct engine native_engine = {

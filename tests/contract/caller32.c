@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* Built with -m32: every call of the interface from a 32-bit process. caller32 DIR DEV */
+/* Built with -m32: every call of the interface from a 32-bit process. caller32 ENGINE DIR DEV */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -8,7 +8,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-#include <linux/freezefd.h>
+#include <linux/freezefd_dev.h>
 
 _Static_assert(sizeof(void *) == 4, "not a 32-bit program");
 
@@ -21,20 +21,41 @@ _Static_assert(sizeof(void *) == 4, "not a 32-bit program");
 		}                                                                  \
 	} while (0)
 
+/* Of the kernel module, or -1. */
+static int device = -1;
+
 static struct freeze_status status_of(int fd)
 {
-	struct freeze_status status;
+	struct freezefd_dev_status args;
 
-	memset(&status, 0xff, sizeof(status));
-	check(!ioctl(fd, FS_IOC_FREEZE_STATUS, &status));
-	return status;
+	memset(&args, 0xff, sizeof(args));
+	args.fd = fd;
+	args.reserved = 0;
+	check(!(device < 0 ? ioctl(fd, FS_IOC_FREEZE_STATUS, &args.status)
+			   : ioctl(device, FREEZEFD_DEV_STATUS, &args)));
+	return args.status;
+}
+
+static int open_hold(int target, __u64 timeout_ns)
+{
+	struct freezefd_dev_args args = {.fd = target, .args = {.timeout_ns = timeout_ns}};
+
+	return device < 0 ? ioctl(target, FS_IOC_FREEZEFD, &args.args)
+			  : ioctl(device, FREEZEFD_DEV_FREEZEFD, &args);
+}
+
+static int thaw_force(int target)
+{
+	struct freezefd_dev_target args = {.fd = target};
+
+	return device < 0 ? ioctl(target, FS_IOC_THAW_FORCE)
+			  : ioctl(device, FREEZEFD_DEV_THAW_FORCE, &args);
 }
 
 static void use(int target)
 {
 	const __u64 hour = 3600000000000ULL, none = 0;
-	struct freezefd_args args = {.timeout_ns = hour};
-	int fd = ioctl(target, FS_IOC_FREEZEFD, &args);
+	int fd = open_hold(target, hour);
 
 	check(fd >= 0);
 	check(status_of(target).state == FREEZE_STATE_FROZEN);
@@ -47,7 +68,7 @@ static void use(int target)
 	check(status_of(target).state == FREEZE_STATE_THAWED);
 	check(!ioctl(fd, FREEZEFD_IOC_FREEZE));
 	check(status_of(target).fd_holds == 1);
-	check(!ioctl(target, FS_IOC_THAW_FORCE));
+	check(!thaw_force(target));
 	check(status_of(fd).hold == FREEZEFD_HOLD_REVOKED);
 	check(ioctl(fd, FREEZEFD_IOC_THAW) == -1 && errno == ECANCELED);
 	check(ioctl(fd, FREEZEFD_IOC_TIMEOUT, NULL) == -1 && errno == EFAULT);
@@ -56,7 +77,11 @@ static void use(int target)
 
 int main(int argc, char **argv)
 {
-	for (int i = 1; i < argc; i++) {
+	if (!strcmp(argv[1], "module")) {
+		device = open("/dev/freezefd", O_RDONLY | O_CLOEXEC);
+		check(device >= 0);
+	}
+	for (int i = 2; i < argc; i++) {
 		int target = open(argv[i], O_RDONLY | O_CLOEXEC);
 
 		check(target >= 0);

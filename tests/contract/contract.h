@@ -148,6 +148,9 @@ void wait_blocked(pid_t pid);
 /* Is fd, or a hold on what it is open on, kept by the guardian engine? */
 bool is_guardian(int fd);
 
+/* Does the kernel module answer for it? */
+bool is_module(int fd);
+
 /* Waits until a child sleeps in its freeze, or until its guardian is in it. */
 void wait_in_freeze(pid_t pid);
 

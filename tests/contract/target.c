@@ -61,11 +61,21 @@ int no_hold(int target)
 	return open_hold(target, FREEZEFD_THAWED);
 }
 
-bool is_guardian(int fd)
+static bool is_kept_by(int fd, const char *name)
 {
 	const char *engine = freezefd_engine(fd);
 
-	return engine && !strcmp(engine, "guardian");
+	return engine && !strcmp(engine, name);
+}
+
+bool is_guardian(int fd)
+{
+	return is_kept_by(fd, "guardian");
+}
+
+bool is_module(int fd)
+{
+	return is_kept_by(fd, "module");
 }
 
 short events(int fd)

@@ -1,0 +1,1333 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Freeze descriptors for kernels that do not have them: tell whether a filesystem
+ * is frozen and hold it frozen for as long as a file is open.
+ *
+ * What a descriptor can be in, and who may change it, is as in fs/freezefd.c of the
+ * kernel series.  What differs comes from the kernel not knowing of descriptors:
+ *
+ * - All descriptors of a superblock share one hold of the kernel's kind, which the
+ *   first takes and the last drops.  struct held_super counts them.
+ * - Nothing ends a freeze that waits for a writer.  So a worker freezes, and its
+ *   caller waits for it no longer than until the deadline or a fatal signal.  What
+ *   is frozen after that is thawed at once.
+ * - A mark of fsnotify tells that a superblock goes.
+ * - Before 6.6 a stranger's FITHAW drops the hold.  An entry in the queue of the
+ *   writers, which a thaw wakes, tells of it.
+ *
+ *   from          to                       by whom
+ *   ============  =======================  ===================================
+ *   NONE          HELD                     worker that freezes, for who opens it
+ *                                          or calls FREEZEFD_IOC_FREEZE
+ *   HELD          NONE                     FREEZEFD_IOC_THAW, last close
+ *   HELD          EXPIRED                  worker, after the deadline
+ *   HELD          REVOKED                  freezefd_revoke(): a forced thaw, or
+ *                                          held_super_broken(): a stranger's
+ *   EXPIRED,      NONE                     FREEZEFD_IOC_THAW, which tells of it
+ *   REVOKED
+ *
+ * The hold changes under freezefd.lock and freezefd_lock.  Who waits for a worker
+ * has freezefd.lock for it.  Locks nest as freezefd.lock, held_super.lock, s_umount.
+ * freezefd_lock is innermost but for that of freezefd.wait.
+ */
+#define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
+
+#include <linux/capability.h>
+#include <linux/delay.h>
+#include <linux/file.h>
+#include <linux/fs_struct.h>
+#include <linux/miscdevice.h>
+#include <linux/module.h>
+#include <linux/poll.h>
+#include <linux/refcount.h>
+#include <linux/sched/signal.h>
+#include <linux/seq_file.h>
+#include <linux/slab.h>
+#include <linux/workqueue.h>
+#include <linux/freezefd_dev.h>
+#include "compat.h"
+
+/* A minor number for local use, see Documentation/admin-guide/devices.txt. */
+#define FREEZEFD_MINOR 250
+
+static int minor = FREEZEFD_MINOR;
+module_param(minor, int, 0444);
+MODULE_PARM_DESC(minor, "minor number of /dev/freezefd (default 250; 255: any)");
+
+/* A superblock that there are descriptors for. */
+struct held_super {
+	struct fsnotify_mark	mark;		/* its references are those to this */
+	struct mutex		lock;		/* of freezing and thawing it */
+	struct super_block	*sb;		/* NULL when it is gone */
+	struct list_head	node;		/* on held_supers */
+	struct hlist_head	descriptors;
+	unsigned int		users;		/* how many those are */
+	unsigned int		holds;		/* how many of them hold it */
+	ktime_t			since;		/* CLOCK_BOOTTIME of the first hold */
+	bool			expedited;
+#ifndef HAVE_FREEZE_HOLDERS
+	struct wait_queue_entry	thawed;
+	struct work_struct	broken;
+#endif
+};
+
+struct freezefd {
+	struct mutex		lock;		/* see above */
+	refcount_t		ref;		/* the file's, workers' */
+	wait_queue_head_t	wait;
+	struct held_super	*super;
+	struct hlist_node	node;		/* on held_super.descriptors */
+	u32			hold;		/* FREEZEFD_HOLD_* */
+	ktime_t			since;		/* CLOCK_BOOTTIME of the hold */
+	ktime_t			deadline;	/* CLOCK_BOOTTIME, or KTIME_MAX */
+	u64			timeout_ns;	/* of the next hold; 0: none */
+	u64			limit_ns;	/* to it without CAP_SYS_ADMIN */
+	bool			closing;	/* nobody will use it again */
+	bool			released;	/* left to the worker */
+	struct hrtimer		timer;
+	struct work_struct	work;
+
+	struct work_struct	freeze_work;
+	struct super_block	*freeze_sb;	/* active reference of the worker */
+	bool			freeze_runs;	/* until it has ended, */
+	bool			freeze_left;	/* or its caller waits no more */
+	int			freeze_error;
+};
+
+static DEFINE_SPINLOCK(freezefd_lock);
+static LIST_HEAD(held_supers);
+static struct fsnotify_group *freezefd_group;
+static const struct file_operations freezefd_fops;
+/* Two, as a freeze may wait for ever for what a thaw brings. */
+static struct workqueue_struct *freeze_wq, *thaw_wq;
+
+static bool can_freeze(const struct super_block *sb)
+{
+	return sb->s_op->freeze_super || sb->s_op->freeze_fs;
+}
+
+static bool may_admin_freeze(const struct super_block *sb)
+{
+	return ns_capable(sb->s_user_ns, CAP_SYS_ADMIN);
+}
+
+static bool get_active(struct super_block *sb)
+{
+	return atomic_inc_not_zero(&sb->s_active);
+}
+
+static bool freeze_under_way(const struct super_block *sb)
+{
+	const unsigned short frozen = READ_ONCE(sb->s_writers.frozen);
+
+	return frozen != SB_UNFROZEN && frozen != SB_FREEZE_COMPLETE;
+}
+
+/* ---- Superblocks ---- */
+
+static struct held_super *find_held_super(const struct super_block *sb)
+{
+	struct held_super *super;
+
+	lockdep_assert_held(&freezefd_lock);
+
+	list_for_each_entry(super, &held_supers, node)
+		if (super->sb == sb)
+			return super;
+	return NULL;
+}
+
+/* ---- Status ---- */
+
+/*
+ * Lockless: a freeze may hold s_umount for as long as its I/O takes.  Whether the
+ * writers of what no ioctl can freeze have to wait is not known.
+ */
+static int super_freeze_status(const struct super_block *sb,
+			       const struct held_super *super,
+			       struct freeze_status *status)
+{
+	const unsigned short frozen = READ_ONCE(sb->s_writers.frozen);
+
+	lockdep_assert_held(&freezefd_lock);
+
+	status->dev = new_encode_dev(sb->s_dev);
+	if (super)
+		status->fd_holds = super->holds;
+#ifdef HAVE_FREEZE_HOLDERS
+	status->user_holds = user_holds(sb);
+	status->kernel_holds = kernel_holds(sb);
+	if (status->fd_holds && status->kernel_holds)
+		status->kernel_holds--;
+#else
+	if (frozen == SB_FREEZE_COMPLETE && !status->fd_holds)
+		status->user_holds = 1;
+#endif
+	if (sb->s_bdev && bdev_freezes(sb->s_bdev) > 0 && status->user_holds)
+		status->bdev_holds = 1;
+
+	if (frozen == SB_FREEZE_COMPLETE) {
+		status->state = FREEZE_STATE_FROZEN;
+		/* Of a freeze of others it is not known. */
+		if (status->fd_holds)
+			status->frozen_ns = ktime_get_boottime() - super->since;
+	} else if (frozen != SB_UNFROZEN) {
+		status->state = FREEZE_STATE_FREEZING;
+	} else if (!can_freeze(sb)) {
+		return -EOPNOTSUPP;
+	}
+	return 0;
+}
+
+static int sb_freeze_status(struct super_block *sb, void *arg)
+{
+	int error;
+
+	spin_lock(&freezefd_lock);
+	error = super_freeze_status(sb, find_held_super(sb), arg);
+	spin_unlock(&freezefd_lock);
+	return error;
+}
+
+static int freeze_status_to_user(const struct freeze_status *status,
+				 void __user *argp, size_t size)
+{
+	if (size < FREEZE_STATUS_SIZE_VER0)
+		return -EINVAL;
+	return copy_struct_to_user(argp, size, status, sizeof(*status), NULL);
+}
+
+/* ---- Freezing and thawing ---- */
+
+/* The grace periods of others are expedited, too, so for no longer than needed. */
+static void held_super_expedite(struct held_super *super, bool expedite)
+{
+	if (xchg(&super->expedited, expedite) == expedite)
+		return;
+	if (expedite)
+		rcu_expedite_gp();
+	else
+		rcu_unexpedite_gp();
+}
+
+#ifdef HAVE_FREEZE_HOLDERS
+static bool held_super_is_broken(struct held_super *super) { return false; }
+static void held_super_unwatch(struct held_super *super, struct super_block *sb) { }
+static void held_super_init(struct held_super *super) { }
+static void held_super_exit(struct held_super *super) { }
+
+static int held_super_freeze(struct held_super *super, struct super_block *sb)
+{
+	return fs_super_freeze(sb, FREEZE_HOLDER_KERNEL);
+}
+
+static int held_super_thaw(struct held_super *super)
+{
+	struct super_block *sb = super->sb;
+	int error;
+
+	mend_bdev_freezes(sb);
+	error = fs_super_thaw(sb, FREEZE_HOLDER_KERNEL);
+	/* 6.12: others hold it.  This hold is gone all the same. */
+	return error == -EINVAL ? 0 : error;
+}
+#else
+static void held_super_broken(struct work_struct *work);
+
+static wait_queue_head_t *held_super_waiters(struct super_block *sb)
+{
+	return &sb->s_writers.rw_sem[SB_FREEZE_WRITE - 1].waiters;
+}
+
+/* A thaw wakes writers, and this one with them. */
+static int held_super_thawed(struct wait_queue_entry *entry, unsigned int mode,
+			     int flags, void *key)
+{
+	struct held_super *super = container_of(entry, struct held_super, thawed);
+
+	list_del_init_careful(&entry->entry);
+	queue_work(thaw_wq, &super->broken);
+	return 0;
+}
+
+/* Returns whether it was still in the queue: nobody had thawed. */
+static bool held_super_unwatch(struct held_super *super, struct super_block *sb)
+{
+	bool watched;
+
+	spin_lock_irq(&held_super_waiters(sb)->lock);
+	watched = !list_empty(&super->thawed.entry);
+	list_del_init(&super->thawed.entry);
+	spin_unlock_irq(&held_super_waiters(sb)->lock);
+	return watched;
+}
+
+static int held_super_freeze(struct held_super *super, struct super_block *sb)
+{
+	int error = fs_super_freeze(sb, FREEZE_HOLDER_KERNEL);
+
+	if (!error)
+		add_wait_queue(held_super_waiters(sb), &super->thawed);
+	return error;
+}
+
+static int held_super_thaw(struct held_super *super)
+{
+	struct super_block *sb;
+	int error = -ECANCELED;
+
+	/* A stranger's thaw may have been the end of it. */
+	spin_lock(&freezefd_lock);
+	sb = super->sb && get_active(super->sb) ? super->sb : NULL;
+	spin_unlock(&freezefd_lock);
+	if (!sb)
+		return error;
+	if (held_super_unwatch(super, sb)) {
+		error = fs_super_thaw(sb, FREEZE_HOLDER_KERNEL);
+		/* Thawed while it was read-only, which wakes nobody. */
+		if (error == -EINVAL)
+			error = -ECANCELED;
+		else if (error)
+			add_wait_queue(held_super_waiters(sb), &super->thawed);
+	}
+	deactivate_super(sb);
+	return error;
+}
+
+static bool held_super_is_broken(struct held_super *super)
+{
+	return super->holds && list_empty_careful(&super->thawed.entry);
+}
+
+static void held_super_init(struct held_super *super)
+{
+	init_waitqueue_func_entry(&super->thawed, held_super_thawed);
+	INIT_LIST_HEAD(&super->thawed.entry);
+	INIT_WORK(&super->broken, held_super_broken);
+}
+
+static void held_super_exit(struct held_super *super)
+{
+	cancel_work_sync(&super->broken);
+}
+#endif
+
+/*
+ * Called with held_super.lock.  When somebody else has thawed what the descriptors
+ * hold they hold it no more.
+ */
+static void held_super_check(struct held_super *super)
+{
+	struct freezefd *ffd;
+
+	lockdep_assert_held(&super->lock);
+
+	if (!held_super_is_broken(super))
+		return;
+	spin_lock(&freezefd_lock);
+	super->holds = 0;
+	hlist_for_each_entry(ffd, &super->descriptors, node) {
+		if (ffd->hold != FREEZEFD_HOLD_HELD)
+			continue;
+		ffd->hold = FREEZEFD_HOLD_REVOKED;
+		wake_up_poll(&ffd->wait, EPOLLERR);
+	}
+	spin_unlock(&freezefd_lock);
+}
+
+#ifndef HAVE_FREEZE_HOLDERS
+static void held_super_broken(struct work_struct *work)
+{
+	struct held_super *super = container_of(work, struct held_super, broken);
+
+	mutex_lock(&super->lock);
+	held_super_check(super);
+	mutex_unlock(&super->lock);
+}
+#endif
+
+/* Take a hold of the superblock, which stops writers unless there is one. */
+static int held_super_hold(struct held_super *super, struct super_block *sb,
+			   ktime_t since)
+{
+	int error = 0;
+
+	lockdep_assert_held(&super->lock);
+
+	if (!super->holds) {
+		held_super_expedite(super, true);
+		error = held_super_freeze(super, sb);
+		held_super_expedite(super, false);
+	}
+	if (error)
+		return error;
+	spin_lock(&freezefd_lock);
+	if (!super->holds++)
+		super->since = since;
+	spin_unlock(&freezefd_lock);
+	return 0;
+}
+
+/*
+ * Drop a hold.  -ECANCELED: somebody else had thawed.  With any other error the
+ * filesystem refuses to thaw and the hold stays.
+ */
+static int held_super_drop(struct held_super *super)
+{
+	int error = 0;
+
+	lockdep_assert_held(&super->lock);
+
+	if (super->holds == 1)
+		error = held_super_thaw(super);
+	if (error && error != -ECANCELED)
+		return error;
+	spin_lock(&freezefd_lock);
+	super->holds--;
+	spin_unlock(&freezefd_lock);
+	return error;
+}
+
+/*
+ * The superblock is being shut down, or the last descriptor for it has gone.
+ * Called once for each mark.
+ */
+static void super_mark_freeing(struct fsnotify_mark *mark,
+			       struct fsnotify_group *group)
+{
+	struct held_super *super = container_of(mark, struct held_super, mark);
+	struct freezefd *ffd;
+
+	spin_lock(&freezefd_lock);
+	if (super->sb)
+		held_super_unwatch(super, super->sb);
+	list_del_init(&super->node);
+	WRITE_ONCE(super->sb, NULL);
+	hlist_for_each_entry(ffd, &super->descriptors, node)
+		wake_up_poll(&ffd->wait, EPOLLHUP);
+	spin_unlock(&freezefd_lock);
+}
+
+static void super_mark_free(struct fsnotify_mark *mark)
+{
+	kfree(container_of(mark, struct held_super, mark));
+}
+
+static const struct fsnotify_ops super_mark_ops = {
+	.freeing_mark	= super_mark_freeing,
+	.free_mark	= super_mark_free,
+};
+
+/*
+ * What there is of @sb, to which there is an active reference, with one more user,
+ * or an error.
+ */
+static struct held_super *held_super_get(struct super_block *sb)
+{
+	static DEFINE_MUTEX(making);
+	struct held_super *super;
+	int error;
+
+	mutex_lock(&making);
+	spin_lock(&freezefd_lock);
+	super = find_held_super(sb);
+	if (super)
+		super->users++;
+	spin_unlock(&freezefd_lock);
+	if (super)
+		goto out;
+
+	super = kzalloc(sizeof(*super), GFP_KERNEL_ACCOUNT);
+	if (!super) {
+		super = ERR_PTR(-ENOMEM);
+		goto out;
+	}
+	mutex_init(&super->lock);
+	super->sb = sb;
+	super->users = 1;
+	INIT_LIST_HEAD(&super->node);
+	held_super_init(super);
+	fsnotify_init_mark(&super->mark, freezefd_group);
+	error = add_super_mark(&super->mark, sb);
+	if (error) {
+		fsnotify_put_mark(&super->mark);
+		super = ERR_PTR(error);
+		goto out;
+	}
+	spin_lock(&freezefd_lock);
+	list_add(&super->node, &held_supers);
+	spin_unlock(&freezefd_lock);
+out:
+	mutex_unlock(&making);
+	return super;
+}
+
+static void held_super_unuse(struct held_super *super)
+{
+	bool last;
+
+	spin_lock(&freezefd_lock);
+	last = !--super->users;
+	if (last)
+		list_del_init(&super->node);
+	spin_unlock(&freezefd_lock);
+	if (!last)
+		return;
+	fsnotify_destroy_mark(&super->mark, freezefd_group);
+	held_super_exit(super);
+	fsnotify_put_mark(&super->mark);
+}
+
+/* ---- Descriptors ---- */
+
+static void freezefd_set_hold(struct freezefd *ffd, u32 hold)
+{
+	lockdep_assert_held(&ffd->lock);
+
+	spin_lock(&freezefd_lock);
+	ffd->hold = hold;
+	spin_unlock(&freezefd_lock);
+}
+
+/* The error of a hold that has been broken, until a thaw has returned it. */
+static int freezefd_broken(const struct freezefd *ffd)
+{
+	if (ffd->hold == FREEZEFD_HOLD_EXPIRED)
+		return -ETIME;
+	if (ffd->hold == FREEZEFD_HOLD_REVOKED)
+		return -ECANCELED;
+	return 0;
+}
+
+static void freezefd_put(struct freezefd *ffd)
+{
+	if (!refcount_dec_and_test(&ffd->ref))
+		return;
+	spin_lock(&freezefd_lock);
+	hlist_del_init(&ffd->node);
+	spin_unlock(&freezefd_lock);
+	held_super_unuse(ffd->super);
+	kfree(ffd);
+}
+
+/* An active reference to the superblock of @ffd, or NULL when it is dying. */
+static struct super_block *freezefd_get_super(struct freezefd *ffd)
+{
+	struct super_block *sb;
+
+	spin_lock(&freezefd_lock);
+	sb = ffd->super->sb;
+	if (sb && !get_active(sb))
+		sb = NULL;
+	spin_unlock(&freezefd_lock);
+	return sb;
+}
+
+/* With freezefd_lock: when a hold, that begins at @start or began, has its end. */
+static void freezefd_set_deadline(struct freezefd *ffd, u64 timeout_ns,
+				  ktime_t start)
+{
+	ffd->timeout_ns = timeout_ns;
+	ffd->deadline = KTIME_MAX;
+	if (timeout_ns)
+		ffd->deadline = ktime_add_safe(start, timeout_ns);
+	if (ffd->hold == FREEZEFD_HOLD_HELD && timeout_ns)
+		hrtimer_start(&ffd->timer, ffd->deadline, HRTIMER_MODE_ABS);
+}
+
+/*
+ * Drop the hold of @ffd, which is @hold from now on.  If the filesystem refuses
+ * to thaw it stays held, and the error is returned.
+ */
+static int freezefd_drop(struct freezefd *ffd, u32 hold)
+{
+	struct held_super *super = ffd->super;
+	int error = 0;
+
+	lockdep_assert_held(&ffd->lock);
+
+	mutex_lock(&super->lock);
+	held_super_check(super);
+	if (ffd->hold == FREEZEFD_HOLD_HELD) {
+		/* First, so that nobody sees a thawed filesystem as held. */
+		freezefd_set_hold(ffd, hold);
+		error = held_super_drop(super);
+	} else {
+		error = freezefd_broken(ffd);
+	}
+	mutex_unlock(&super->lock);
+
+	if (error == -ECANCELED)
+		freezefd_set_hold(ffd, hold == FREEZEFD_HOLD_NONE ?
+					       hold : FREEZEFD_HOLD_REVOKED);
+	else if (error)
+		freezefd_set_hold(ffd, FREEZEFD_HOLD_HELD);
+	if (freezefd_broken(ffd))
+		wake_up_poll(&ffd->wait, EPOLLERR);
+	return error;
+}
+
+/* Thaw for a holder that is on its way out, or whose time is up. */
+static void freezefd_work(struct work_struct *work)
+{
+	struct freezefd *ffd = container_of(work, struct freezefd, work);
+	const u32 hold = READ_ONCE(ffd->closing) ? FREEZEFD_HOLD_NONE :
+						   FREEZEFD_HOLD_EXPIRED;
+	const ktime_t now = ktime_get_boottime();
+	bool released;
+	int error;
+
+	mutex_lock(&ffd->lock);
+	if (ffd->hold == FREEZEFD_HOLD_HELD) {
+		/* It may have been renewed since the timer fired. */
+		if (hold == FREEZEFD_HOLD_EXPIRED &&
+		    ktime_before(now, ffd->deadline)) {
+			hrtimer_start(&ffd->timer, ffd->deadline,
+				      HRTIMER_MODE_ABS);
+		} else {
+			error = freezefd_drop(ffd, hold);
+			if (error && error != -ECANCELED)
+				hrtimer_start(&ffd->timer, NSEC_PER_SEC,
+					      HRTIMER_MODE_REL);
+		}
+	}
+	released = ffd->released && ffd->hold != FREEZEFD_HOLD_HELD;
+	mutex_unlock(&ffd->lock);
+	if (released) {
+		freezefd_put(ffd);
+		/* The end of the module waits for the end of this. */
+		module_put(THIS_MODULE);
+	}
+}
+
+static enum hrtimer_restart freezefd_timer(struct hrtimer *timer)
+{
+	struct freezefd *ffd = container_of(timer, struct freezefd, timer);
+
+	/* A thaw sleeps, and must not write between suspend and resume. */
+	queue_work(thaw_wq, &ffd->work);
+	return HRTIMER_NORESTART;
+}
+
+/* From @start on a freeze may stop writers, or waits for one that does. */
+static void freezefd_freeze_begins(struct freezefd *ffd, ktime_t start)
+{
+	spin_lock(&freezefd_lock);
+	ffd->since = start;
+	freezefd_set_deadline(ffd, ffd->timeout_ns, start);
+	spin_unlock(&freezefd_lock);
+	wake_up(&ffd->wait);
+}
+
+/* Returns whether @ffd holds what has been frozen for it. */
+static bool freezefd_freeze_ends(struct freezefd *ffd)
+{
+	bool held = false;
+
+	spin_lock(&freezefd_lock);
+	if (!ffd->freeze_left &&
+	    ktime_before(ktime_get_boottime(), ffd->deadline)) {
+		held = true;
+		ffd->hold = FREEZEFD_HOLD_HELD;
+		freezefd_set_deadline(ffd, ffd->timeout_ns, ffd->since);
+	}
+	spin_unlock(&freezefd_lock);
+	return held;
+}
+
+static int freezefd_freeze_super(struct freezefd *ffd, struct super_block *sb)
+{
+	struct held_super *super = ffd->super;
+	int error = 0;
+
+	/* Write back now, so that less is left to write while writers wait. */
+	down_read(&sb->s_umount);
+	if (sb->s_writers.frozen == SB_UNFROZEN)
+		error = sync_filesystem(sb);
+	up_read(&sb->s_umount);
+	if (error)
+		return error;
+
+	freezefd_freeze_begins(ffd, ktime_get_boottime());
+	mutex_lock(&super->lock);
+	held_super_check(super);
+	/* While this waited for another descriptor it stopped nobody. */
+	freezefd_freeze_begins(ffd, ktime_get_boottime());
+	error = READ_ONCE(ffd->freeze_left) ? -EINTR :
+		held_super_hold(super, sb, ffd->since);
+	if (!error && !freezefd_freeze_ends(ffd)) {
+		error = held_super_drop(super);
+		/* Nobody would hear of it. */
+		while (error && error != -ECANCELED) {
+			mutex_unlock(&super->lock);
+			msleep(MSEC_PER_SEC);
+			mutex_lock(&super->lock);
+			error = held_super_drop(super);
+		}
+		error = -ETIME;
+	}
+	mutex_unlock(&super->lock);
+	return error;
+}
+
+static void freezefd_freeze_work(struct work_struct *work)
+{
+	struct freezefd *ffd = container_of(work, struct freezefd, freeze_work);
+	struct super_block *sb = ffd->freeze_sb;
+	const int error = freezefd_freeze_super(ffd, sb);
+
+	deactivate_super(sb);
+	spin_lock(&freezefd_lock);
+	ffd->freeze_error = error;
+	ffd->freeze_runs = false;
+	spin_unlock(&freezefd_lock);
+	wake_up(&ffd->wait);
+	freezefd_put(ffd);
+	/* The end of the module waits for the end of this. */
+	module_put(THIS_MODULE);
+}
+
+/* What is left until a time of CLOCK_BOOTTIME, in jiffies. */
+static long jiffies_until(ktime_t until)
+{
+	s64 left = ktime_sub(until, ktime_get_boottime());
+
+	if (until == KTIME_MAX)
+		return MAX_SCHEDULE_TIMEOUT;
+	if (left <= 0)
+		return 0;
+	return min_t(u64, nsecs_to_jiffies64(left) + 1, MAX_SCHEDULE_TIMEOUT - 1);
+}
+
+/*
+ * Wait for the worker until its deadline, which comes with its beginning.  What
+ * takes longer than a second waits for a writer, not for a grace period.
+ */
+static int freezefd_wait(struct freezefd *ffd)
+{
+	ktime_t deadline;
+	long ret;
+
+	do {
+		deadline = READ_ONCE(ffd->deadline);
+		ret = wait_event_killable_timeout(ffd->wait,
+						  !READ_ONCE(ffd->freeze_runs) ||
+						  READ_ONCE(ffd->deadline) != deadline,
+						  min_t(long, jiffies_until(deadline), HZ));
+		if (ret < 0)
+			return -EINTR;
+		if (!ret)
+			held_super_expedite(ffd->super, false);
+	} while (READ_ONCE(ffd->freeze_runs) &&
+		 jiffies_until(READ_ONCE(ffd->deadline)));
+	return -ETIME;
+}
+
+static int freezefd_freeze(struct freezefd *ffd)
+{
+	int error;
+
+	lockdep_assert_held(&ffd->lock);
+
+	if (ffd->hold != FREEZEFD_HOLD_NONE)
+		return freezefd_broken(ffd) ?: -EBUSY;
+	/* One that was given up has not come to its end yet. */
+	if (READ_ONCE(ffd->freeze_runs))
+		return -EBUSY;
+	ffd->freeze_sb = freezefd_get_super(ffd);
+	if (!ffd->freeze_sb)
+		return -ESTALE;
+
+	ffd->deadline = KTIME_MAX;
+	ffd->freeze_runs = true;
+	ffd->freeze_left = false;
+	refcount_inc(&ffd->ref);
+	__module_get(THIS_MODULE);
+	queue_work(freeze_wq, &ffd->freeze_work);
+	error = freezefd_wait(ffd);
+
+	spin_lock(&freezefd_lock);
+	if (ffd->hold != FREEZEFD_HOLD_NONE)
+		error = 0;
+	else if (!ffd->freeze_runs)
+		error = ffd->freeze_error;
+	else
+		ffd->freeze_left = true;
+	spin_unlock(&freezefd_lock);
+	/* What now waits may do so for long. */
+	if (error)
+		held_super_expedite(ffd->super, false);
+	return error;
+}
+
+static int freezefd_thaw(struct freezefd *ffd)
+{
+	int error;
+
+	if (ffd->hold == FREEZEFD_HOLD_HELD) {
+		error = freezefd_drop(ffd, FREEZEFD_HOLD_NONE);
+		if (!freezefd_broken(ffd))
+			return error;
+	}
+	error = freezefd_broken(ffd);
+	if (error) {
+		freezefd_set_hold(ffd, FREEZEFD_HOLD_NONE);
+		return error;
+	}
+	return READ_ONCE(ffd->super->sb) ? -EINVAL : -ESTALE;
+}
+
+/* Who was handed a descriptor gets no more time than it was made with. */
+static int freezefd_timeout(struct freezefd *ffd, u64 timeout_ns)
+{
+	struct super_block *sb;
+	bool may_admin;
+	int error;
+
+	error = freezefd_broken(ffd);
+	if (error)
+		return error;
+	sb = freezefd_get_super(ffd);
+	if (!sb)
+		return -ESTALE;
+	may_admin = may_admin_freeze(sb);
+	deactivate_super(sb);
+
+	if (may_admin)
+		ffd->limit_ns = timeout_ns;
+	else if (ffd->limit_ns && (!timeout_ns || timeout_ns > ffd->limit_ns))
+		return -EPERM;
+	spin_lock(&freezefd_lock);
+	freezefd_set_deadline(ffd, timeout_ns, ktime_get_boottime());
+	spin_unlock(&freezefd_lock);
+	return 0;
+}
+
+static void freezefd_query(const struct freezefd *ffd,
+			   struct freeze_status *status)
+{
+	const struct super_block *sb = ffd->super->sb;
+
+	lockdep_assert_held(&freezefd_lock);
+
+	status->hold = ffd->hold;
+	if (sb)
+		super_freeze_status(sb, ffd->super, status);
+	else if (ffd->hold == FREEZEFD_HOLD_NONE)
+		status->hold = FREEZEFD_HOLD_GONE;
+	/* By somebody else a moment ago, or while it was read-only. */
+	if (status->hold == FREEZEFD_HOLD_HELD &&
+	    (!sb || READ_ONCE(sb->s_writers.frozen) == SB_UNFROZEN))
+		status->hold = FREEZEFD_HOLD_REVOKED;
+
+	status->timeout_ns = ffd->timeout_ns;
+	/* Past and about to be told is not the same as none. */
+	if (status->hold == FREEZEFD_HOLD_HELD && ffd->timeout_ns)
+		status->timeout_ns = max_t(s64, 1, ktime_sub(ffd->deadline,
+							     ktime_get_boottime()));
+}
+
+/* As extensible_ioctl_valid(), which came with 6.19: any size is taken. */
+static bool is_call(unsigned int cmd, unsigned int call)
+{
+	return _IOC_TYPE(cmd) == _IOC_TYPE(call) && _IOC_NR(cmd) == _IOC_NR(call) &&
+	       _IOC_DIR(cmd) == _IOC_DIR(call);
+}
+
+static long freezefd_status(struct freezefd *ffd, void __user *argp, size_t size)
+{
+	struct freeze_status status = {};
+
+	spin_lock(&freezefd_lock);
+	freezefd_query(ffd, &status);
+	spin_unlock(&freezefd_lock);
+	return freeze_status_to_user(&status, argp, size);
+}
+
+static long freezefd_ioctl(struct file *file, unsigned int cmd,
+			   unsigned long arg)
+{
+	struct freezefd *ffd = file->private_data;
+	void __user *argp = (void __user *)arg;
+	u64 timeout_ns = 0;
+	long error;
+
+	if (is_call(cmd, FS_IOC_FREEZE_STATUS))
+		return freezefd_status(ffd, argp, _IOC_SIZE(cmd));
+	/* As on any file that is on no filesystem to freeze. */
+	if (is_call(cmd, FS_IOC_FREEZEFD))
+		return -EOPNOTSUPP;
+	if (cmd == FS_IOC_THAW_FORCE)
+		return -EINVAL;
+	if (cmd == FREEZEFD_IOC_TIMEOUT) {
+		if (copy_from_user(&timeout_ns, argp, sizeof(timeout_ns)))
+			return -EFAULT;
+		if (timeout_ns > KTIME_MAX)
+			return -EINVAL;
+	} else if (cmd != FREEZEFD_IOC_FREEZE && cmd != FREEZEFD_IOC_THAW) {
+		return -ENOTTY;
+	}
+
+	if (mutex_lock_killable(&ffd->lock))
+		return -EINTR;
+	if (cmd == FREEZEFD_IOC_FREEZE)
+		error = freezefd_freeze(ffd);
+	else if (cmd == FREEZEFD_IOC_THAW)
+		error = freezefd_thaw(ffd);
+	else
+		error = freezefd_timeout(ffd, timeout_ns);
+	mutex_unlock(&ffd->lock);
+	return error;
+}
+
+static __poll_t freezefd_poll(struct file *file, poll_table *wait)
+{
+	struct freezefd *ffd = file->private_data;
+	__poll_t events = 0;
+
+	poll_wait(file, &ffd->wait, wait);
+
+	spin_lock(&freezefd_lock);
+	if (freezefd_broken(ffd))
+		events |= EPOLLERR;
+	if (!ffd->super->sb)
+		events |= EPOLLHUP;
+	spin_unlock(&freezefd_lock);
+	return events;
+}
+
+static void freezefd_show_fdinfo(struct seq_file *m, struct file *file)
+{
+	static const char * const states[] = { "thawed", "freezing", "frozen" };
+	static const char * const holds[] = { "none", "held", "expired",
+					      "revoked", "gone" };
+	struct freezefd *ffd = file->private_data;
+	struct freeze_status status = {};
+	const struct super_block *sb;
+
+	spin_lock(&freezefd_lock);
+	freezefd_query(ffd, &status);
+	seq_printf(m, "freezefd-hold:\t%s\n", holds[status.hold]);
+	seq_printf(m, "freezefd-timeout-ns:\t%llu\n", status.timeout_ns);
+	sb = ffd->super->sb;
+	if (sb) {
+		seq_printf(m, "freezefd-fs:\t%u:%u %s %s %llu ",
+			   MAJOR(sb->s_dev), MINOR(sb->s_dev), sb->s_type->name,
+			   states[status.state], status.frozen_ns);
+		seq_escape(m, sb->s_id, " \t\n\\");
+		seq_putc(m, '\n');
+	}
+	spin_unlock(&freezefd_lock);
+}
+
+/*
+ * A task that exits flushes all its files and releases them later, in no fixed
+ * order.  Releasing a deleted file of the frozen filesystem writes to it, and so
+ * waits for the thaw.  So start the thaw now.  Leave it to the worker: it may have
+ * to wait for another descriptor of this task, if this filesystem's device is a
+ * file on a filesystem that the task holds frozen as well.
+ */
+static int freezefd_flush(struct file *file, fl_owner_t id)
+{
+	struct freezefd *ffd = file->private_data;
+
+	/*
+	 * The file is no longer in the table of descriptors.  Who still got it
+	 * from there, as pidfd_getfd() may, has counted itself.
+	 */
+	smp_mb();
+	if (file_count(file) == 1) {
+		WRITE_ONCE(ffd->closing, true);
+		queue_work(thaw_wq, &ffd->work);
+	}
+	return 0;
+}
+
+static int freezefd_release(struct inode *inode, struct file *file)
+{
+	struct freezefd *ffd = file->private_data;
+
+	mutex_lock(&ffd->lock);
+	if (ffd->hold == FREEZEFD_HOLD_HELD)
+		freezefd_drop(ffd, FREEZEFD_HOLD_NONE);
+	if (ffd->hold == FREEZEFD_HOLD_HELD) {
+		/* The worker tries again, and frees it in the end. */
+		ffd->closing = true;
+		ffd->released = true;
+		__module_get(THIS_MODULE);
+		hrtimer_start(&ffd->timer, NSEC_PER_SEC, HRTIMER_MODE_REL);
+		mutex_unlock(&ffd->lock);
+		return 0;
+	}
+	mutex_unlock(&ffd->lock);
+	/* In this order: only a hold starts the timer again. */
+	hrtimer_cancel(&ffd->timer);
+	cancel_work_sync(&ffd->work);
+	freezefd_put(ffd);
+	return 0;
+}
+
+static const struct file_operations freezefd_fops = {
+	.owner		= THIS_MODULE,
+	.llseek		= noop_llseek,
+	.poll		= freezefd_poll,
+	.unlocked_ioctl	= freezefd_ioctl,
+	.compat_ioctl	= compat_ptr_ioctl,
+	.flush		= freezefd_flush,
+	.release	= freezefd_release,
+	.show_fdinfo	= freezefd_show_fdinfo,
+};
+
+static struct freezefd *freezefd_alloc(struct super_block *sb, u64 timeout_ns)
+{
+	struct held_super *super;
+	struct freezefd *ffd;
+
+	ffd = kzalloc(sizeof(*ffd), GFP_KERNEL_ACCOUNT);
+	if (!ffd)
+		return ERR_PTR(-ENOMEM);
+	super = held_super_get(sb);
+	if (IS_ERR(super)) {
+		kfree(ffd);
+		return ERR_CAST(super);
+	}
+	mutex_init(&ffd->lock);
+	refcount_set(&ffd->ref, 1);
+	init_waitqueue_head(&ffd->wait);
+	INIT_WORK(&ffd->work, freezefd_work);
+	INIT_WORK(&ffd->freeze_work, freezefd_freeze_work);
+	hrtimer_setup(&ffd->timer, freezefd_timer, CLOCK_BOOTTIME,
+		      HRTIMER_MODE_ABS);
+	ffd->super = super;
+	ffd->deadline = KTIME_MAX;
+	ffd->timeout_ns = timeout_ns;
+	ffd->limit_ns = timeout_ns;
+
+	spin_lock(&freezefd_lock);
+	hlist_add_head(&ffd->node, &super->descriptors);
+	spin_unlock(&freezefd_lock);
+	return ffd;
+}
+
+/* ---- Force ---- */
+
+/* A descriptor that holds @sb, with a reference, or NULL. */
+static struct freezefd *freezefd_get_holder(struct super_block *sb)
+{
+	struct held_super *super;
+	struct freezefd *ffd, *found = NULL;
+
+	spin_lock(&freezefd_lock);
+	super = find_held_super(sb);
+	if (super)
+		hlist_for_each_entry(ffd, &super->descriptors, node)
+			if (ffd->hold == FREEZEFD_HOLD_HELD &&
+			    refcount_inc_not_zero(&ffd->ref)) {
+				found = ffd;
+				break;
+			}
+	spin_unlock(&freezefd_lock);
+	return found;
+}
+
+/*
+ * Revoke the holds of all descriptors on @sb, to which there is an active
+ * reference, and tell their holders.  Returns how many there were, -EINTR when the
+ * task is being killed, or the error of a filesystem that refused to thaw.
+ */
+static int freezefd_revoke(struct super_block *sb)
+{
+	struct freezefd *ffd;
+	int dropped = 0, error = 0;
+
+	while (!error && (ffd = freezefd_get_holder(sb))) {
+		error = mutex_lock_killable(&ffd->lock);
+		if (!error) {
+			if (ffd->hold == FREEZEFD_HOLD_HELD) {
+				error = freezefd_drop(ffd, FREEZEFD_HOLD_REVOKED);
+				if (error == -ECANCELED)
+					error = 0;
+				dropped += !error;
+			}
+			mutex_unlock(&ffd->lock);
+		}
+		freezefd_put(ffd);
+	}
+	return error ?: dropped;
+}
+
+/* Wait until nobody freezes, thaws or unmounts @sb, which nothing can end. */
+static int wait_not_busy(struct super_block *sb)
+{
+	while (freeze_under_way(sb) || !down_write_trylock(&sb->s_umount)) {
+		schedule_timeout_killable(max(HZ / 50, 1));
+		if (fatal_signal_pending(current))
+			return -EINTR;
+	}
+	up_write(&sb->s_umount);
+	return 0;
+}
+
+/* Drop the holds of user space and of the block layer.  Adds up in @dropped. */
+static int thaw_user_holds(struct super_block *sb, int *dropped)
+{
+	int error;
+
+	/* So, and not by the count alone, the device can be mounted again. */
+	while (sb->s_bdev && bdev_freezes(sb->s_bdev) > 0 && !bdev_thaw(sb->s_bdev))
+		++*dropped;
+	for (;;) {
+		error = wait_not_busy(sb);
+		if (error)
+			return error;
+#ifdef HAVE_FREEZE_HOLDERS
+		/* gfs2 takes it for granted that there is such a hold. */
+		if (!user_holds(sb))
+			break;
+#endif
+		error = fs_super_thaw(sb, FREEZE_HOLDER_USERSPACE);
+#ifdef HAVE_FREEZE_HOLDERS
+		/* 6.12: there are others, of which the next is dropped now. */
+		if (error == -EINVAL)
+			error = 0;
+#else
+		if (error == -EINVAL)
+			break;
+#endif
+		if (error)
+			return error;
+		++*dropped;
+	}
+	mend_bdev_freezes(sb);
+	return 0;
+}
+
+/* @sb has an active reference. */
+static int super_thaw_force(struct super_block *sb)
+{
+	int error, dropped = 0;
+
+	error = wait_not_busy(sb);
+	if (!error) {
+		error = freezefd_revoke(sb);
+		dropped = max(error, 0);
+	}
+	if (error >= 0)
+		error = thaw_user_holds(sb, &dropped);
+	return error ?: dropped ? 0 : -EINVAL;
+}
+
+/* ---- The device ---- */
+
+static int sb_get_active(struct super_block *sb, void *arg)
+{
+	if (!get_active(sb))
+		return -ENODEV;
+	*(struct super_block **)arg = sb;
+	return 0;
+}
+
+static struct block_device *file_block_device(struct file *file)
+{
+	return S_ISBLK(file_inode(file)->i_mode) ?
+		       I_BDEV(file->f_mapping->host) : NULL;
+}
+
+/* The superblock that @file is on or, if it is a block device, for; or an error. */
+static struct super_block *get_target(struct file *file)
+{
+	struct block_device *bdev = file_block_device(file);
+	struct super_block *sb = file_inode(file)->i_sb;
+	int error;
+
+	if (bdev)
+		error = with_bdev_super(bdev, sb_get_active, &sb);
+	else
+		error = sb_get_active(sb, &sb);
+	if (error)
+		return ERR_PTR(error);
+	learn_holder_ops(sb);
+	return sb;
+}
+
+static int dev_status(struct file *target, void __user *argp, size_t size)
+{
+	struct block_device *bdev = file_block_device(target);
+	struct freeze_status status = {};
+	int error;
+
+	if (target->f_op == &freezefd_fops)
+		return freezefd_status(target->private_data, argp, size);
+	if (bdev) {
+		error = with_bdev_super(bdev, sb_freeze_status, &status);
+	} else {
+		learn_holder_ops(file_inode(target)->i_sb);
+		error = sb_freeze_status(file_inode(target)->i_sb, &status);
+	}
+	return error ?: freeze_status_to_user(&status, argp, size);
+}
+
+/* The caller may freeze @sb and has an active reference. */
+static int dev_freezefd(struct super_block *sb, void __user *argp, size_t size)
+{
+	struct freezefd_args args;
+	struct freezefd *ffd;
+	struct file *file;
+	int fd, error;
+
+	if (size < FREEZEFD_ARGS_SIZE_VER0)
+		return -EINVAL;
+	error = copy_struct_from_user(&args, sizeof(args), argp, size);
+	if (error)
+		return error;
+	if ((args.flags & ~FREEZEFD_THAWED) || args.reserved ||
+	    args.timeout_ns > KTIME_MAX)
+		return -EINVAL;
+	if (!can_freeze(sb))
+		return -EOPNOTSUPP;
+
+	fd = get_unused_fd_flags(O_CLOEXEC);
+	if (fd < 0)
+		return fd;
+	ffd = freezefd_alloc(sb, args.timeout_ns);
+	error = PTR_ERR_OR_ZERO(ffd);
+	if (error)
+		goto put_fd;
+	file = anon_inode_create_getfile("[freezefd]", &freezefd_fops, ffd,
+					 O_RDWR, NULL);
+	if (IS_ERR(file)) {
+		error = PTR_ERR(file);
+		freezefd_put(ffd);
+		goto put_fd;
+	}
+
+	/* Nothing may fail once the filesystem is frozen. */
+	if (!(args.flags & FREEZEFD_THAWED)) {
+		mutex_lock(&ffd->lock);
+		error = freezefd_freeze(ffd);
+		mutex_unlock(&ffd->lock);
+		if (error) {
+			fput(file);
+			goto put_fd;
+		}
+	}
+	fd_install(fd, file);
+	return fd;
+
+put_fd:
+	put_unused_fd(fd);
+	return error;
+}
+
+static int dev_call(struct file *target, unsigned int cmd, void __user *argp,
+		    size_t size)
+{
+	struct super_block *sb;
+	int error;
+
+	if (is_call(cmd, FREEZEFD_DEV_STATUS))
+		return dev_status(target, argp, size);
+
+	sb = get_target(target);
+	if (IS_ERR(sb))
+		return PTR_ERR(sb);
+	if (!may_admin_freeze(sb))
+		error = -EPERM;
+	else if (is_call(cmd, FREEZEFD_DEV_FREEZEFD))
+		error = dev_freezefd(sb, argp, size);
+	else
+		error = super_thaw_force(sb);
+	deactivate_super(sb);
+	return error;
+}
+
+static long dev_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
+{
+	void __user *argp = (void __user *)arg;
+	struct freezefd_dev_target head;
+	struct file *target;
+	long error;
+
+	if (!is_call(cmd, FREEZEFD_DEV_STATUS) &&
+	    !is_call(cmd, FREEZEFD_DEV_FREEZEFD) && cmd != FREEZEFD_DEV_THAW_FORCE)
+		return -ENOTTY;
+	if (_IOC_SIZE(cmd) < sizeof(head))
+		return -EINVAL;
+	if (copy_from_user(&head, argp, sizeof(head)))
+		return -EFAULT;
+	if (head.reserved)
+		return -EINVAL;
+	target = fget(head.fd);
+	if (!target)
+		return -EBADF;
+	error = dev_call(target, cmd, argp + sizeof(head),
+			 _IOC_SIZE(cmd) - sizeof(head));
+	fput(target);
+	return error;
+}
+
+static const struct file_operations dev_fops = {
+	.owner		= THIS_MODULE,
+	.llseek		= noop_llseek,
+	.unlocked_ioctl	= dev_ioctl,
+	.compat_ioctl	= compat_ptr_ioctl,
+};
+
+static struct miscdevice dev = {
+	.name	= "freezefd",
+	.mode	= 0666,
+	.fops	= &dev_fops,
+};
+
+static int __init freezefd_init(void)
+{
+	int error = -ENOMEM;
+
+	if (IS_ENABLED(HAVE_FREEZE_DESCRIPTORS)) {
+		pr_info("not loaded: this kernel has freeze descriptors itself\n");
+		return -EEXIST;
+	}
+	/* To learn from it what the holder of a device looks like. */
+	learn_holder_ops(current->fs->root.dentry->d_sb);
+	freeze_wq = alloc_workqueue("freezefd_freeze", WQ_UNBOUND | WQ_FREEZABLE, 0);
+	thaw_wq = alloc_workqueue("freezefd_thaw", WQ_UNBOUND | WQ_FREEZABLE, 0);
+	if (!freeze_wq || !thaw_wq)
+		goto fail;
+	freezefd_group = fsnotify_alloc_group(&super_mark_ops, FSNOTIFY_GROUP_DUPS);
+	if (IS_ERR(freezefd_group)) {
+		error = PTR_ERR(freezefd_group);
+		goto fail;
+	}
+	dev.minor = minor;
+	error = misc_register(&dev);
+	if (!error)
+		return 0;
+	pr_err("minor number %d is taken (error %d): give another one as minor=N\n",
+	       minor, error);
+	fsnotify_put_group(freezefd_group);
+fail:
+	if (thaw_wq)
+		destroy_workqueue(thaw_wq);
+	if (freeze_wq)
+		destroy_workqueue(freeze_wq);
+	return error;
+}
+
+/* Nobody has a descriptor, and nothing is held: each has the module in use. */
+static void __exit freezefd_exit(void)
+{
+	misc_deregister(&dev);
+	destroy_workqueue(freeze_wq);
+	destroy_workqueue(thaw_wq);
+	fsnotify_wait_marks_destroyed();
+	fsnotify_put_group(freezefd_group);
+}
+
+module_init(freezefd_init);
+module_exit(freezefd_exit);
+MODULE_DESCRIPTION("Freeze descriptors: a file descriptor that holds a filesystem frozen");
+MODULE_AUTHOR("The freezefd developers");
+MODULE_LICENSE("GPL");
+MODULE_VERSION("0.1.0");
+MODULE_ALIAS_MISCDEV(FREEZEFD_MINOR);
+MODULE_ALIAS("devname:freezefd");

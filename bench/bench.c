@@ -9,8 +9,10 @@
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
+#include <linux/freezefd_dev.h>
 #include <linux/magic.h>
 #include <linux/membarrier.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/vfs.h>
@@ -162,4 +164,28 @@ void report(const char *measure, const char *target, const struct samples *sampl
 	else
 		printf("\t-\t-\t-\t-");
 	printf("\t%g\t%g\n", goal.ratio, goal.ns);
+}
+
+int module_device(void)
+{
+	const char *engine = getenv("FREEZEFD_ENGINE");
+	static int device = -1;
+
+	if (device < 0 && engine && !strcmp(engine, "module")) {
+		device = open("/dev/freezefd", O_RDONLY | O_CLOEXEC);
+		if (device < 0)
+			die("/dev/freezefd: %s", strerror(errno));
+	}
+	return device;
+}
+
+int open_freezefd(int target, uint32_t flags)
+{
+	struct freezefd_dev_args args = {.fd = target, .args = {.flags = flags}};
+	int fd = module_device() < 0 ? ioctl(target, FS_IOC_FREEZEFD, &args.args)
+				     : ioctl(module_device(), FREEZEFD_DEV_FREEZEFD, &args);
+
+	if (fd < 0)
+		die("cannot make a freeze descriptor: %s", strerror(errno));
+	return fd;
 }

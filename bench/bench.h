@@ -28,6 +28,11 @@ void samples_init(struct samples *samples, const char *what, unsigned int rounds
 int open_target(const char *path);
 const char *filesystem_name(int fd);
 
+/* A freeze descriptor of the kernel's own or, with FREEZEFD_ENGINE=module, of its module. */
+int open_freezefd(int target, uint32_t flags);
+/* /dev/freezefd with that engine, or -1. */
+int module_device(void);
+
 /* Wait until nothing remembers the last thaw, so that every freeze pays in full. */
 void settle(void);
 

@@ -14,16 +14,6 @@ static void call(int fd, unsigned long request, void *arg, const char *name)
 		die("%s: %s", name, strerror(errno));
 }
 
-static int open_freezefd(int target, unsigned int flags)
-{
-	struct freezefd_args args = {.flags = flags};
-	int fd = ioctl(target, FS_IOC_FREEZEFD, &args);
-
-	if (fd < 0)
-		die("FS_IOC_FREEZEFD: %s", strerror(errno));
-	return fd;
-}
-
 static void cycle_classic(int target, int freezefd)
 {
 	call(target, FIFREEZE, NULL, "FIFREEZE");

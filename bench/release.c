@@ -11,7 +11,6 @@
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
-#include <linux/freezefd.h>
 #include <linux/fs.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -168,10 +167,7 @@ static void release_by_thaw(double *first, double *last)
 
 static void __attribute__((noreturn)) holder(int ready)
 {
-	struct freezefd_args args = {};
-
-	if (ioctl(target, FS_IOC_FREEZEFD, &args) < 0)
-		die("FS_IOC_FREEZEFD: %s", strerror(errno));
+	open_freezefd(target, 0);
 	write_byte(ready);
 	for (;;)
 		pause();

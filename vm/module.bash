@@ -72,11 +72,9 @@ publish_module() {
 
 # module_make KDIR HOW... DIR
 module_make() {
-	local kdir=$1 how=("${@:2:$#-2}") dir=${*: -1} makefile
-	# Where the packages are not in /: what they include is beside them.
-	for makefile in "$headers"/usr/src/linux-headers-"$release"/Makefile; do
-		sed -i "s,\([ =]\)/[^ =]*usr/src/,\1${kdir%/*}/," "$makefile"
-	done
+	local kdir=$1 how=("${@:2:$#-2}") dir=${*: -1}
+	# Where the packages are not in /: what it includes is beside it.
+	sed -i "s,\([ =]\)/[^ =]*usr/src/,\1${kdir%/*}/," "$headers/usr/src/linux-headers-$release/Makefile"
 	[[ ${how[0]} != in_chroot ]] || dir=/module
 	"${how[@]}" make -C "$dir/kernel/module" KDIR="$kdir" W=1
 }
@@ -115,3 +113,15 @@ in_chroot() {
 		shift 3
 		exec chroot "$chroot" "$@"' - "$chroot" "$headers" "$cache/module/tmp" "$@"
 }
+
+# Set $image to freezefd.ko for the kernel that was built here.
+built_module() {
+	module_stamp "$base" "$stamp"
+	[[ ! -e $image ]] || return 0
+	build=$cache/build/$base
+	src=$build/src obj=$build/obj log=$build/log
+	run "finding the symbols of $base" : "$log" kmake -j"$(nproc)" modules || build_failed
+	publish_module built_module_make
+}
+
+built_module_make() { kmake M="$1/kernel/module" W=1 modules; }

@@ -30,7 +30,7 @@ void rcu_unexpedite_gp(void);
 #endif
 
 /*
- * Freeze and thaw the way the filesystem wants it.  6.6 tells the kernel's own
+ * Freeze, and thaw the way the filesystem wants it.  6.6 tells the kernel's own
  * holder from user space's; 7.3, not 6.12, has a third argument.  Before 6.6 there
  * is one hold, which anybody may drop.
  */
@@ -48,8 +48,6 @@ enum freeze_holder { FREEZE_HOLDER_KERNEL, FREEZE_HOLDER_USERSPACE };
 
 static inline int fs_super_freeze(struct super_block *sb, enum freeze_holder who)
 {
-	if (sb->s_op->freeze_super)
-		return CALL_FREEZE(sb->s_op->freeze_super, sb, who);
 	return CALL_FREEZE(freeze_super, sb, who);
 }
 
@@ -143,35 +141,33 @@ static inline int with_bdev_super(struct block_device *bdev,
 	rcu_read_unlock();
 	return ret;
 }
-
-static inline void learn_holder_ops(struct super_block *sb)
-{
-}
 #elif defined(HAVE_BD_HOLDER_LOCK)
 /*
  * Since 6.6 the holder of a device is a superblock if its operations are those of
- * filesystems.  7.3 does not export these any more, so take them from the device of
- * a superblock that holds it.
+ * filesystems.  7.3 does not export these any more, but the kernel knows their name.
  */
-static const struct blk_holder_ops *holder_ops;
-
-static inline void learn_holder_ops(struct super_block *sb)
+static inline bool are_filesystem_ops(const struct blk_holder_ops *ops)
 {
-	struct block_device *bdev = sb->s_bdev;
+	static const char name[] = "fs_bdev_mark_dead";
+	static const struct blk_holder_ops *known;
+	char symbol[64];
 
-	if (READ_ONCE(holder_ops) || !bdev)
-		return;
-	mutex_lock(&bdev->bd_holder_lock);
-	if (bdev->bd_holder == sb)
-		WRITE_ONCE(holder_ops, bdev->bd_holder_ops);
-	mutex_unlock(&bdev->bd_holder_lock);
+	if (!ops || !ops->mark_dead)
+		return false;
+	if (ops == READ_ONCE(known))
+		return true;
+	snprintf(symbol, sizeof(symbol), "%ps", ops->mark_dead);
+	if (strncmp(symbol, name, strlen(name)))
+		return false;
+	WRITE_ONCE(known, ops);
+	return true;
 }
 
 /* In 7.3 the holder of a device that several share is their type (erofs). */
 static inline bool is_super_holder(const void *holder)
 {
-	return !is_vmalloc_or_module_addr(holder) && virt_addr_valid(holder) &&
-	       PageSlab(virt_to_head_page(holder));
+	return holder && !is_vmalloc_or_module_addr(holder) &&
+	       virt_addr_valid(holder) && PageSlab(virt_to_head_page(holder));
 }
 
 static inline int with_bdev_super(struct block_device *bdev,
@@ -182,8 +178,7 @@ static inline int with_bdev_super(struct block_device *bdev,
 
 	/* Held for a moment only, not during the I/O of a freeze. */
 	mutex_lock(&bdev->bd_holder_lock);
-	if (bdev->bd_holder && bdev->bd_holder_ops &&
-	    bdev->bd_holder_ops == READ_ONCE(holder_ops) &&
+	if (are_filesystem_ops(bdev->bd_holder_ops) &&
 	    is_super_holder(bdev->bd_holder))
 		ret = fn(bdev->bd_holder, arg);
 	mutex_unlock(&bdev->bd_holder_lock);
@@ -193,15 +188,18 @@ static inline int with_bdev_super(struct block_device *bdev,
 #error freezefd: this kernel does not tell which superblock uses a device
 #endif
 
-/* 6.10: marks are put on objects, before that on their lists. */
+/* 6.10: marks are put on objects, before that on their lists; until 6.8 with a number. */
 static inline int add_super_mark(struct fsnotify_mark *mark,
 				 struct super_block *sb)
 {
-#ifdef HAVE_FSNOTIFY_OBJECTS
+#if defined(HAVE_FSNOTIFY_OBJECTS)
 	return fsnotify_add_mark(mark, sb, FSNOTIFY_OBJ_TYPE_SB, 0);
-#else
+#elif defined(HAVE_FSNOTIFY_FSID)
 	return fsnotify_add_mark(mark, &sb->s_fsnotify_marks,
 				 FSNOTIFY_OBJ_TYPE_SB, 0, NULL);
+#else
+	return fsnotify_add_mark(mark, &sb->s_fsnotify_marks,
+				 FSNOTIFY_OBJ_TYPE_SB, 0);
 #endif
 }
 

@@ -35,7 +35,6 @@
 #include <linux/capability.h>
 #include <linux/delay.h>
 #include <linux/file.h>
-#include <linux/fs_struct.h>
 #include <linux/miscdevice.h>
 #include <linux/module.h>
 #include <linux/poll.h>
@@ -106,9 +105,25 @@ static bool can_freeze(const struct super_block *sb)
 	return sb->s_op->freeze_super || sb->s_op->freeze_fs;
 }
 
+/*
+ * gfs2 has its own way to freeze.  It takes it for granted that nobody calls FITHAW
+ * while only the kernel holds it, and withdraws.
+ */
+static bool can_hold(const struct super_block *sb)
+{
+	return sb->s_op->freeze_fs && !sb->s_op->freeze_super;
+}
+
 static bool may_admin_freeze(const struct super_block *sb)
 {
 	return ns_capable(sb->s_user_ns, CAP_SYS_ADMIN);
+}
+
+/* Is it mounted?  Until then there is less to it than freezing takes. */
+static bool is_born(struct super_block *sb)
+{
+	/* Pairs with vfs_get_tree(). */
+	return smp_load_acquire(&sb->s_flags) & SB_BORN;
 }
 
 static bool get_active(struct super_block *sb)
@@ -183,6 +198,8 @@ static int sb_freeze_status(struct super_block *sb, void *arg)
 {
 	int error;
 
+	if (!is_born(sb))
+		return -ENODEV;
 	spin_lock(&freezefd_lock);
 	error = super_freeze_status(sb, find_held_super(sb), arg);
 	spin_unlock(&freezefd_lock);
@@ -266,8 +283,12 @@ static int held_super_freeze(struct held_super *super, struct super_block *sb)
 {
 	int error = fs_super_freeze(sb, FREEZE_HOLDER_KERNEL);
 
-	if (!error)
+	if (!error) {
 		add_wait_queue(held_super_waiters(sb), &super->thawed);
+		/* Thawed already, which woke nobody here. */
+		if (READ_ONCE(sb->s_writers.frozen) != SB_FREEZE_COMPLETE)
+			queue_work(thaw_wq, &super->broken);
+	}
 	return error;
 }
 
@@ -296,7 +317,20 @@ static int held_super_thaw(struct held_super *super)
 
 static bool held_super_is_broken(struct held_super *super)
 {
-	return super->holds && list_empty_careful(&super->thawed.entry);
+	struct super_block *sb;
+	bool broken;
+
+	if (!super->holds)
+		return false;
+	spin_lock(&freezefd_lock);
+	sb = super->sb;
+	/* The end of a hold on what was read-only wakes nobody. */
+	broken = !sb || list_empty_careful(&super->thawed.entry) ||
+		 READ_ONCE(sb->s_writers.frozen) != SB_FREEZE_COMPLETE;
+	if (broken && sb)
+		held_super_unwatch(super, sb);
+	spin_unlock(&freezefd_lock);
+	return broken;
 }
 
 static void held_super_init(struct held_super *super)
@@ -354,11 +388,8 @@ static int held_super_hold(struct held_super *super, struct super_block *sb,
 
 	lockdep_assert_held(&super->lock);
 
-	if (!super->holds) {
-		held_super_expedite(super, true);
+	if (!super->holds)
 		error = held_super_freeze(super, sb);
-		held_super_expedite(super, false);
-	}
 	if (error)
 		return error;
 	spin_lock(&freezefd_lock);
@@ -468,8 +499,13 @@ static void held_super_unuse(struct held_super *super)
 
 	spin_lock(&freezefd_lock);
 	last = !--super->users;
-	if (last)
+	if (last) {
 		list_del_init(&super->node);
+		/* Not later: from now on it may go without notice. */
+		if (super->sb)
+			held_super_unwatch(super, super->sb);
+		WRITE_ONCE(super->sb, NULL);
+	}
 	spin_unlock(&freezefd_lock);
 	if (!last)
 		return;
@@ -555,13 +591,13 @@ static int freezefd_drop(struct freezefd *ffd, u32 hold)
 	} else {
 		error = freezefd_broken(ffd);
 	}
-	mutex_unlock(&super->lock);
-
 	if (error == -ECANCELED)
 		freezefd_set_hold(ffd, hold == FREEZEFD_HOLD_NONE ?
 					       hold : FREEZEFD_HOLD_REVOKED);
 	else if (error)
 		freezefd_set_hold(ffd, FREEZEFD_HOLD_HELD);
+	mutex_unlock(&super->lock);
+
 	if (freezefd_broken(ffd))
 		wake_up_poll(&ffd->wait, EPOLLERR);
 	return error;
@@ -594,6 +630,9 @@ static void freezefd_work(struct work_struct *work)
 	released = ffd->released && ffd->hold != FREEZEFD_HOLD_HELD;
 	mutex_unlock(&ffd->lock);
 	if (released) {
+		/* Once it does not hold, nobody starts them again. */
+		hrtimer_cancel(&ffd->timer);
+		cancel_work(&ffd->work);
 		freezefd_put(ffd);
 		/* The end of the module waits for the end of this. */
 		module_put(THIS_MODULE);
@@ -653,8 +692,11 @@ static int freezefd_freeze_super(struct freezefd *ffd, struct super_block *sb)
 	held_super_check(super);
 	/* While this waited for another descriptor it stopped nobody. */
 	freezefd_freeze_begins(ffd, ktime_get_boottime());
+	/* In this order: who leaves ends the expediting. */
+	held_super_expedite(super, true);
 	error = READ_ONCE(ffd->freeze_left) ? -EINTR :
 		held_super_hold(super, sb, ffd->since);
+	held_super_expedite(super, false);
 	if (!error && !freezefd_freeze_ends(ffd)) {
 		error = held_super_drop(super);
 		/* Nobody would hear of it. */
@@ -662,7 +704,8 @@ static int freezefd_freeze_super(struct freezefd *ffd, struct super_block *sb)
 			mutex_unlock(&super->lock);
 			msleep(MSEC_PER_SEC);
 			mutex_lock(&super->lock);
-			error = held_super_drop(super);
+			held_super_check(super);
+			error = super->holds ? held_super_drop(super) : 0;
 		}
 		error = -ETIME;
 	}
@@ -1068,13 +1111,17 @@ static int wait_not_busy(struct super_block *sb)
 	return 0;
 }
 
-/* Drop the holds of user space and of the block layer.  Adds up in @dropped. */
-static int thaw_user_holds(struct super_block *sb, int *dropped)
+/*
+ * Drop the holds of user space and of the block layer, which froze @bdev if it did.
+ * Adds up in @dropped.
+ */
+static int thaw_user_holds(struct super_block *sb, struct block_device *bdev,
+			   int *dropped)
 {
 	int error;
 
 	/* So, and not by the count alone, the device can be mounted again. */
-	while (sb->s_bdev && bdev_freezes(sb->s_bdev) > 0 && !bdev_thaw(sb->s_bdev))
+	while (bdev && bdev_freezes(bdev) > 0 && !bdev_thaw(bdev))
 		++*dropped;
 	for (;;) {
 		error = wait_not_busy(sb);
@@ -1103,7 +1150,7 @@ static int thaw_user_holds(struct super_block *sb, int *dropped)
 }
 
 /* @sb has an active reference. */
-static int super_thaw_force(struct super_block *sb)
+static int super_thaw_force(struct super_block *sb, struct block_device *bdev)
 {
 	int error, dropped = 0;
 
@@ -1113,7 +1160,7 @@ static int super_thaw_force(struct super_block *sb)
 		dropped = max(error, 0);
 	}
 	if (error >= 0)
-		error = thaw_user_holds(sb, &dropped);
+		error = thaw_user_holds(sb, bdev, &dropped);
 	return error ?: dropped ? 0 : -EINVAL;
 }
 
@@ -1121,7 +1168,9 @@ static int super_thaw_force(struct super_block *sb)
 
 static int sb_get_active(struct super_block *sb, void *arg)
 {
-	if (!get_active(sb))
+	if (!may_admin_freeze(sb))
+		return -EPERM;
+	if (!is_born(sb) || !get_active(sb))
 		return -ENODEV;
 	*(struct super_block **)arg = sb;
 	return 0;
@@ -1133,7 +1182,10 @@ static struct block_device *file_block_device(struct file *file)
 		       I_BDEV(file->f_mapping->host) : NULL;
 }
 
-/* The superblock that @file is on or, if it is a block device, for; or an error. */
+/*
+ * The superblock that @file is on or, if it is a block device, for, with an active
+ * reference, for who may freeze it; or an error.
+ */
 static struct super_block *get_target(struct file *file)
 {
 	struct block_device *bdev = file_block_device(file);
@@ -1144,10 +1196,7 @@ static struct super_block *get_target(struct file *file)
 		error = with_bdev_super(bdev, sb_get_active, &sb);
 	else
 		error = sb_get_active(sb, &sb);
-	if (error)
-		return ERR_PTR(error);
-	learn_holder_ops(sb);
-	return sb;
+	return error ? ERR_PTR(error) : sb;
 }
 
 static int dev_status(struct file *target, void __user *argp, size_t size)
@@ -1158,12 +1207,10 @@ static int dev_status(struct file *target, void __user *argp, size_t size)
 
 	if (target->f_op == &freezefd_fops)
 		return freezefd_status(target->private_data, argp, size);
-	if (bdev) {
+	if (bdev)
 		error = with_bdev_super(bdev, sb_freeze_status, &status);
-	} else {
-		learn_holder_ops(file_inode(target)->i_sb);
+	else
 		error = sb_freeze_status(file_inode(target)->i_sb, &status);
-	}
 	return error ?: freeze_status_to_user(&status, argp, size);
 }
 
@@ -1183,7 +1230,7 @@ static int dev_freezefd(struct super_block *sb, void __user *argp, size_t size)
 	if ((args.flags & ~FREEZEFD_THAWED) || args.reserved ||
 	    args.timeout_ns > KTIME_MAX)
 		return -EINVAL;
-	if (!can_freeze(sb))
+	if (!can_hold(sb))
 		return -EOPNOTSUPP;
 
 	fd = get_unused_fd_flags(O_CLOEXEC);
@@ -1231,12 +1278,10 @@ static int dev_call(struct file *target, unsigned int cmd, void __user *argp,
 	sb = get_target(target);
 	if (IS_ERR(sb))
 		return PTR_ERR(sb);
-	if (!may_admin_freeze(sb))
-		error = -EPERM;
-	else if (is_call(cmd, FREEZEFD_DEV_FREEZEFD))
+	if (is_call(cmd, FREEZEFD_DEV_FREEZEFD))
 		error = dev_freezefd(sb, argp, size);
 	else
-		error = super_thaw_force(sb);
+		error = super_thaw_force(sb, file_block_device(target) ?: sb->s_bdev);
 	deactivate_super(sb);
 	return error;
 }
@@ -1287,8 +1332,6 @@ static int __init freezefd_init(void)
 		pr_info("not loaded: this kernel has freeze descriptors itself\n");
 		return -EEXIST;
 	}
-	/* To learn from it what the holder of a device looks like. */
-	learn_holder_ops(current->fs->root.dentry->d_sb);
 	freeze_wq = alloc_workqueue("freezefd_freeze", WQ_UNBOUND | WQ_FREEZABLE, 0);
 	thaw_wq = alloc_workqueue("freezefd_thaw", WQ_UNBOUND | WQ_FREEZABLE, 0);
 	if (!freeze_wq || !thaw_wq)
@@ -1319,7 +1362,9 @@ static void __exit freezefd_exit(void)
 	misc_deregister(&dev);
 	destroy_workqueue(freeze_wq);
 	destroy_workqueue(thaw_wq);
-	fsnotify_wait_marks_destroyed();
+	/* Each mark has the group until its last call has returned. */
+	while (refcount_read(&freezefd_group->refcnt) > 1)
+		msleep(20);
 	fsnotify_put_group(freezefd_group);
 }
 

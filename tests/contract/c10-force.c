@@ -141,7 +141,7 @@ static void force_suspended(int fs, int bdev)
 		check_eq(freezefd_thaw_force(bdev), 0);
 	/* Where the kernel does not count holds it is frozen until that has been written. */
 	wait_until(status_of(fs).user_holds == 0 ||
-		   (is_guardian(fs) && seen_asleep(forcer, 'D', &in_row)));
+		   (!is_native(fs) && seen_asleep(forcer, 'D', &in_row)));
 	sh("dmsetup resume " DM);
 	reap(forcer);
 	check_state(fs, THAWED);

@@ -68,12 +68,15 @@ static const struct {
 	{"module", "C5", "a hold begins and ends while device-mapper", ONE_HOLD, NULL, "6.6"},
 	{"module", "C9", "a freeze that is not complete", UNENDING},
 	{"module", "C9", "writers that wait for a freeze which is given up", UNENDING},
+	{"module", "C10", "force thaw drops every hold", ONE_HOLD, NULL, "6.6"},
 	{"module", "C13", "SysRq-j thaws holds and", ONE_HOLD, NULL, "6.6"},
 	{"module", "C14", "a filesystem on two devices", ONE_DEVICE, NULL, "6.6"},
 	{"module", "C14", "both devices stay", ONE_DEVICE, NULL, "6.6"},
 	{"module", "C15", "killed while a writer keeps", UNENDING},
 	{"module", "C13", "", "SysRq-j ends the holds of user space only", "6.6"},
 	{"module", "C13", "SysRq-j thaws what is being", "SysRq-j leaves out what is being frozen"},
+	{"module", "C17", "while the kernel writes",
+	 "status does not know that the kernel writes under its hold"},
 	{"module", "C18", "", "there are no tracepoints"},
 };
 

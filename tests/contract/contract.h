@@ -145,11 +145,10 @@ bool seen_asleep(pid_t pid, char how, unsigned int *in_row);
 /* Waits until a child sleeps where no signal reaches it. */
 void wait_blocked(pid_t pid);
 
-/* Is fd, or a hold on what it is open on, kept by the guardian engine? */
-bool is_guardian(int fd);
-
-/* Does the kernel module answer for it? */
+/* Is fd, or a hold on what it is open on, kept by this engine? */
+bool is_native(int fd);
 bool is_module(int fd);
+bool is_guardian(int fd);
 
 /* Waits until a child sleeps in its freeze, or until its guardian is in it. */
 void wait_in_freeze(pid_t pid);

@@ -162,3 +162,27 @@ TEST(C12, "a freeze that fails for the device leaves nothing frozen")
 		fail_device(false);
 	}
 }
+
+/* Its mount waits for the device, of which it is the holder already. */
+TEST(C12, "a filesystem that is being mounted is no target yet")
+{
+	const char *device = dm_over(scratch(0)), *path = new_fs(device, "late");
+	const int bdev = open_dev(device);
+	struct freezefd_status status;
+	pid_t mounter;
+
+	check(!umount2(path, 0));
+	wait_until(freezefd_status(bdev, &status) == -ENODEV);
+	/* Nothing of it is left in memory. */
+	check(!ioctl(bdev, BLKFLSBUF, 0));
+	dm_stall();
+	IN_CHILD(mounter)
+		check(!mount(device, path, fstype(), 0, NULL));
+	wait_blocked(mounter);
+	check_eq(freezefd_status(bdev, &status), -ENODEV);
+	check_eq(try_hold(bdev, 0, 0), -ENODEV);
+	check_eq(try_hold(bdev, FREEZEFD_THAWED, 0), -ENODEV);
+	check_eq(freezefd_thaw_force(bdev), -ENODEV);
+	dm_let_go();
+	reap(mounter);
+}

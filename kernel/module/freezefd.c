@@ -1183,6 +1183,32 @@ static struct block_device *file_block_device(struct file *file)
 }
 
 /*
+ * Before 7.3 a btrfs does not hold its devices by its superblock but by its type,
+ * as others may.  One that there is a descriptor for is known by its name, which is
+ * that of a device of it.  Returns an active reference, or NULL.
+ */
+static struct super_block *get_held_btrfs(const struct block_device *bdev)
+{
+	struct super_block *sb, *found = NULL;
+	struct held_super *super;
+	char name[32];
+
+	snprintf(name, sizeof(name), "%pg", bdev);
+	spin_lock(&freezefd_lock);
+	list_for_each_entry(super, &held_supers, node) {
+		sb = super->sb;
+		if (sb && !sb->s_bdev && !strcmp(sb->s_type->name, "btrfs") &&
+		    READ_ONCE(bdev->bd_holder) == sb->s_type &&
+		    !strcmp(sb->s_id, name) && get_active(sb)) {
+			found = sb;
+			break;
+		}
+	}
+	spin_unlock(&freezefd_lock);
+	return found;
+}
+
+/*
  * The superblock that @file is on or, if it is a block device, for, with an active
  * reference, for who may freeze it; or an error.
  */
@@ -1192,10 +1218,19 @@ static struct super_block *get_target(struct file *file)
 	struct super_block *sb = file_inode(file)->i_sb;
 	int error;
 
-	if (bdev)
-		error = with_bdev_super(bdev, sb_get_active, &sb);
-	else
+	if (!bdev)
 		error = sb_get_active(sb, &sb);
+	else
+		error = with_bdev_super(bdev, sb_get_active, &sb);
+	if (bdev && error == -ENODEV) {
+		sb = get_held_btrfs(bdev);
+		if (sb && !may_admin_freeze(sb)) {
+			deactivate_super(sb);
+			error = -EPERM;
+		} else if (sb) {
+			error = 0;
+		}
+	}
 	return error ? ERR_PTR(error) : sb;
 }
 
@@ -1211,6 +1246,14 @@ static int dev_status(struct file *target, void __user *argp, size_t size)
 		error = with_bdev_super(bdev, sb_freeze_status, &status);
 	else
 		error = sb_freeze_status(file_inode(target)->i_sb, &status);
+	if (bdev && error == -ENODEV) {
+		struct super_block *sb = get_held_btrfs(bdev);
+
+		if (sb) {
+			error = sb_freeze_status(sb, &status);
+			deactivate_super(sb);
+		}
+	}
 	return error ?: freeze_status_to_user(&status, argp, size);
 }
 

@@ -22,7 +22,7 @@
  *   HELD          NONE                     FREEZEFD_IOC_THAW, last close
  *   HELD          EXPIRED                  worker, after the deadline
  *   HELD          REVOKED                  freezefd_revoke(): a forced thaw, or
- *                                          held_super_broken(): a stranger's
+ *                                          held_super_check(): a stranger's
  *   EXPIRED,      NONE                     FREEZEFD_IOC_THAW, which tells of it
  *   REVOKED
  *
@@ -1166,6 +1166,7 @@ static int super_thaw_force(struct super_block *sb, struct block_device *bdev)
 
 /* ---- The device ---- */
 
+/* An active reference in @arg, for who may freeze it. */
 static int sb_get_active(struct super_block *sb, void *arg)
 {
 	if (!may_admin_freeze(sb))
@@ -1209,51 +1210,38 @@ static struct super_block *get_held_btrfs(const struct block_device *bdev)
 }
 
 /*
- * The superblock that @file is on or, if it is a block device, for, with an active
- * reference, for who may freeze it; or an error.
+ * Call @fn for the superblock that @file is on or, if it is a block device, for, as
+ * with_bdev_super() does.
  */
-static struct super_block *get_target(struct file *file)
+static int with_target_super(struct file *file,
+			     int (*fn)(struct super_block *sb, void *arg),
+			     void *arg)
 {
 	struct block_device *bdev = file_block_device(file);
-	struct super_block *sb = file_inode(file)->i_sb;
-	int error;
+	struct super_block *sb;
+	int ret;
 
 	if (!bdev)
-		error = sb_get_active(sb, &sb);
-	else
-		error = with_bdev_super(bdev, sb_get_active, &sb);
-	if (bdev && error == -ENODEV) {
-		sb = get_held_btrfs(bdev);
-		if (sb && !may_admin_freeze(sb)) {
-			deactivate_super(sb);
-			error = -EPERM;
-		} else if (sb) {
-			error = 0;
-		}
+		return fn(file_inode(file)->i_sb, arg);
+	ret = with_bdev_super(bdev, fn, arg);
+	if (ret != -ENODEV)
+		return ret;
+	sb = get_held_btrfs(bdev);
+	if (sb) {
+		ret = fn(sb, arg);
+		deactivate_super(sb);
 	}
-	return error ? ERR_PTR(error) : sb;
+	return ret;
 }
 
 static int dev_status(struct file *target, void __user *argp, size_t size)
 {
-	struct block_device *bdev = file_block_device(target);
 	struct freeze_status status = {};
 	int error;
 
 	if (target->f_op == &freezefd_fops)
 		return freezefd_status(target->private_data, argp, size);
-	if (bdev)
-		error = with_bdev_super(bdev, sb_freeze_status, &status);
-	else
-		error = sb_freeze_status(file_inode(target)->i_sb, &status);
-	if (bdev && error == -ENODEV) {
-		struct super_block *sb = get_held_btrfs(bdev);
-
-		if (sb) {
-			error = sb_freeze_status(sb, &status);
-			deactivate_super(sb);
-		}
-	}
+	error = with_target_super(target, sb_freeze_status, &status);
 	return error ?: freeze_status_to_user(&status, argp, size);
 }
 
@@ -1318,9 +1306,9 @@ static int dev_call(struct file *target, unsigned int cmd, void __user *argp,
 	if (is_call(cmd, FREEZEFD_DEV_STATUS))
 		return dev_status(target, argp, size);
 
-	sb = get_target(target);
-	if (IS_ERR(sb))
-		return PTR_ERR(sb);
+	error = with_target_super(target, sb_get_active, &sb);
+	if (error)
+		return error;
 	if (is_call(cmd, FREEZEFD_DEV_FREEZEFD))
 		error = dev_freezefd(sb, argp, size);
 	else

@@ -37,6 +37,16 @@ static char *end_of_memory(void)
 	return end;
 }
 
+static int module_device(void)
+{
+	static int device = -1;
+
+	if (device < 0)
+		device = open("/dev/freezefd", O_RDONLY | O_CLOEXEC);
+	check(device >= 0);
+	return device;
+}
+
 /*
  * A call on a target, whatever its argument: the kernel's own or, with the kernel module, the one on its device, which has the
  * number of the target before the argument.
@@ -48,16 +58,13 @@ static int ask(int target, unsigned long request, void *arg)
 	char *end = end_of_memory(), buffer[sizeof(head) + BIG];
 	const size_t size = _IOC_SIZE(request);
 	unsigned int dir = _IOC_DIR(request) | _IOC_WRITE;
-	static int device = -1;
 	struct stat st;
-	int ret;
+	int device, ret;
 
 	check(!fstat(target, &st));
 	if (!engine || strcmp(engine, "module") || !(st.st_mode & S_IFMT))
 		return call(target, request, arg);
-	if (device < 0)
-		device = open("/dev/freezefd", O_RDONLY | O_CLOEXEC);
-	check(device >= 0);
+	device = module_device();
 	request = _IOC(dir, 0x15, _IOC_NR(request) + 8, size + sizeof(head));
 	if (!arg)
 		arg = end;
@@ -271,13 +278,7 @@ TEST(C12, "raw: a 32-bit caller gets the same")
 
 static int ask_device(unsigned long request, void *arg)
 {
-	const int device = open("/dev/freezefd", O_RDONLY | O_CLOEXEC);
-	int ret;
-
-	check(device >= 0);
-	ret = call(device, request, arg);
-	close(device);
-	return ret;
+	return call(module_device(), request, arg);
 }
 
 TEST(C12, "raw: what the device of the module is asked of no target, or in no call of it")

@@ -36,6 +36,7 @@ struct hold {
 	bool freezing;	      /* has asked for a freeze and not got it yet */
 	int waiter;	      /* who waits for that freeze, or -1 */
 	uint64_t inode;	      /* of the client's end */
+	uint64_t asked_ns;    /* for that freeze */
 	uint64_t timeout_ns, deadline_ns;
 	uint64_t news;	/* the number of the one not told yet */
 	bool dies;	/* its holder, as it seemed at the last look */
@@ -57,13 +58,13 @@ static struct waiter *waiters;
 /* Of what we do to the filesystem. FREEZING, THAWING and FORCING: the thread is at it. */
 static enum { THAWED, FREEZING, FROZEN, THAWING, FORCING } state;
 static bool gone; /* the filesystem, while nothing of ours kept it */
-static uint64_t begun_ns, last_news;
+static uint64_t last_news;
 
 #define for_each_hold(it, next_)                  \
 	for (struct source * next_, *at_ = holds; \
 	     at_ && (next_ = at_->next, it = (struct hold *)at_, true); at_ = next_)
 
-static uint64_t now_ns(void)
+uint64_t now_ns(void)
 {
 	struct timespec ts;
 
@@ -209,6 +210,26 @@ static bool is_wanted(void)
 	return false;
 }
 
+static uint64_t after(uint64_t start_ns, uint64_t timeout_ns)
+{
+	return timeout_ns ? start_ns + timeout_ns : 0;
+}
+
+/*
+ * Of a hold, or of the freeze that is to make it one: that counts from when writers are stopped,
+ * or from the call when others had stopped them already.
+ */
+static uint64_t deadline_of(const struct hold *hold)
+{
+	const uint64_t stopped = common->stopped_ns;
+
+	if (!hold->freezing)
+		return hold->deadline_ns;
+	if (!stopped || (state != FREEZING && state != FROZEN))
+		return 0;
+	return after(stopped > hold->asked_ns ? stopped : hold->asked_ns, hold->timeout_ns);
+}
+
 /* Milliseconds to the next deadline, or to the next look when that is earlier. */
 static int time_left(void)
 {
@@ -216,15 +237,13 @@ static int time_left(void)
 	uint64_t left = CHECK_MS * 1000000ULL;
 	struct hold *hold;
 
-	for_each_hold (hold, next)
-		if (hold->deadline_ns && hold->deadline_ns < now + left)
-			left = hold->deadline_ns > now ? hold->deadline_ns - now : 0;
-	return (left + 999999) / 1000000;
-}
+	for_each_hold (hold, next) {
+		const uint64_t deadline = deadline_of(hold);
 
-static void arm(struct hold *hold)
-{
-	hold->deadline_ns = hold->timeout_ns ? now_ns() + hold->timeout_ns : 0;
+		if (deadline && deadline < now + left)
+			left = deadline > now ? deadline - now : 0;
+	}
+	return (left + 999999) / 1000000;
 }
 
 static void break_hold(struct hold *hold, uint32_t state)
@@ -245,6 +264,8 @@ static void revoke_all(void)
 
 static void start_work(enum work what)
 {
+	if (what == WORK_FREEZE)
+		common->stopped_ns = 0;
 	state = what == WORK_FREEZE ? FREEZING : what == WORK_FORCE ? FORCING : THAWING;
 	work_begin(what);
 }
@@ -320,10 +341,12 @@ static void leave(struct hold *hold)
 /* Who has not waited for it does not hold. */
 static void grant(struct hold *hold)
 {
+	const uint64_t deadline = deadline_of(hold);
+
 	hold->freezing = false;
 	if (answer(hold->waiter, 0)) {
 		hold->state = FREEZEFD_HOLD_HELD;
-		arm(hold);
+		hold->deadline_ns = deadline;
 	}
 	hold->waiter = -1;
 }
@@ -380,6 +403,31 @@ static void advance(void)
 	}
 }
 
+/* A FIFREEZE that goes on after that is undone when it ends: nobody wants it then. */
+static void give_up(struct hold *hold)
+{
+	hold->freezing = false;
+	answer(hold->waiter, -ETIME);
+	hold->waiter = -1;
+}
+
+static void check_deadlines(void)
+{
+	const uint64_t now = now_ns();
+	struct hold *hold;
+
+	for_each_hold (hold, next) {
+		const uint64_t deadline = deadline_of(hold);
+
+		if (!deadline || deadline > now)
+			continue;
+		if (hold->freezing)
+			give_up(hold);
+		else if (hold->state == FREEZEFD_HOLD_HELD)
+			break_hold(hold, FREEZEFD_HOLD_EXPIRED);
+	}
+}
+
 static void work_done(struct source *source)
 {
 	const int ret = work_result();
@@ -387,7 +435,8 @@ static void work_done(struct source *source)
 	switch (state) {
 	case FREEZING:
 		state = ret ? THAWED : FROZEN;
-		begun_ns = now_ns();
+		/* It is too late for some: before the others are told. */
+		check_deadlines();
 		if (ret)
 			freeze_failed(ret);
 		break;
@@ -400,17 +449,6 @@ static void work_done(struct source *source)
 		answer_waiters(false, ret);
 		state = THAWED;
 	}
-}
-
-static void check_deadlines(void)
-{
-	const uint64_t now = now_ns();
-	struct hold *hold;
-
-	for_each_hold (hold, next)
-		if (hold->state == FREEZEFD_HOLD_HELD && hold->deadline_ns &&
-		    hold->deadline_ns <= now)
-			break_hold(hold, FREEZEFD_HOLD_EXPIRED);
 }
 
 static void close_listener(void)
@@ -477,7 +515,7 @@ static int fill_fs(struct freezefd_status *status)
 	if (status->fd_holds && status->user_holds)
 		status->user_holds--;
 	if (status->state == FREEZE_STATE_FROZEN && status->fd_holds)
-		status->frozen_ns = now_ns() - begun_ns;
+		status->frozen_ns = now_ns() - common->stopped_ns;
 	return 0;
 }
 
@@ -530,6 +568,7 @@ static void ask_freeze(struct hold *hold, int socket)
 		return;
 	}
 	hold->freezing = true;
+	hold->asked_ns = now_ns();
 	hold->waiter = socket;
 }
 
@@ -562,7 +601,7 @@ static void ask_timeout(struct hold *hold, uint64_t timeout_ns, int socket)
 	if (!error) {
 		hold->timeout_ns = timeout_ns;
 		if (hold->state == FREEZEFD_HOLD_HELD)
-			arm(hold);
+			hold->deadline_ns = after(now_ns(), timeout_ns);
 	}
 	answer(socket, error);
 }

@@ -33,6 +33,8 @@ struct common {
 	 * FIFREEZE until after FITHAW; -1 at other times.
 	 */
 	_Atomic int root;
+	/* Since when writers may have been stopped, CLOCK_BOOTTIME; 0: FIFREEZE was not called yet. */
+	_Atomic uint64_t stopped_ns;
 	/* Grows, several times a second, as long as there is such a root and the guardian lives. */
 	_Atomic unsigned int beats;
 };
@@ -42,6 +44,8 @@ struct common {
  * and unblocks when it makes a thread; they kill like others.
  */
 void block_signals(void);
+
+uint64_t now_ns(void); /* CLOCK_BOOTTIME */
 
 /* loop.c: the guardian. Returns when nobody has a freeze descriptor any more. */
 void serve(struct fs *fs, struct common *common);

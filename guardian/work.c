@@ -26,8 +26,11 @@ static int freeze(void)
 
 	if (root < 0)
 		return root;
+	/* What is on the disk already is not written while others wait for it. An error FIFREEZE has too. */
+	syncfs(root);
 	/* From here on the watcher would thaw. */
 	common->root = root;
+	common->stopped_ns = now_ns();
 	if (!ioctl(root, FIFREEZE, 0))
 		return 0;
 	root = -errno;

@@ -213,8 +213,6 @@ TEST(C9, "a freeze that is not complete by its deadline is given up, and others 
 {
 	int fs, fd;
 
-	if (is_guardian(dir))
-		skip("nobody ends a FIFREEZE that waits");
 	fs = open_dir(scratch_fs(0));
 	check_eq(try_hold(fs, 0, 1), -ETIME);
 	check_state(fs, THAWED);
@@ -244,8 +242,6 @@ TEST(C9, "a freeze that was given up leaves nothing frozen when what it waited f
 {
 	int fs, fd;
 
-	if (is_guardian(dir))
-		skip("nobody ends a FIFREEZE that waits");
 	fs = open_dir(scratch_fs(0));
 	fd = no_hold(fs);
 	check_eq(freezefd_set_timeout(fd, SOON), 0);
@@ -270,8 +266,6 @@ TEST(C9, "the deadline counts from when the first writer is stopped, not from wh
 	pid_t freezer;
 	int fs, fd;
 
-	if (is_guardian(dir))
-		skip("only the kernel knows when it stops writers");
 	fs = open_dir(scratch_fs(0));
 	fd = no_hold(fs);
 	check_eq(freezefd_set_timeout(fd, LATER), 0);
@@ -300,8 +294,6 @@ TEST(C9, "a freeze whose I/O outlasts its deadline is dropped, and the filesyste
 	unsigned long before;
 	int fs, fd, file;
 
-	if (is_guardian(dir))
-		skip("the deadline counts from when it is frozen");
 	fs = slow_fs();
 	check(!syncfs(fs));
 	before = free_blocks(fs);
@@ -328,8 +320,6 @@ TEST(C9, "a freeze that waits for another one waits no longer than its deadline"
 	pid_t freezer;
 	int fs, first;
 
-	if (is_guardian(dir))
-		skip("nobody ends a FIFREEZE that waits");
 	fs = open_dir(scratch_fs(0));
 	first = no_hold(fs);
 	freezer = start_stalled_freeze(fs, first);
@@ -346,8 +336,6 @@ TEST(C9, "writers that wait for a freeze which is given up go on")
 	pid_t freezer, writer;
 	int fs, fd;
 
-	if (is_guardian(dir))
-		skip("nobody ends a FIFREEZE that waits");
 	fs = open_dir(scratch_fs(0));
 	fd = no_hold(fs);
 	check_eq(freezefd_set_timeout(fd, 2 * a_while()), 0);
@@ -369,8 +357,6 @@ TEST(C9, "the deadline counts from when writers are stopped, not from the call")
 	int fs, fd, clock;
 	pid_t freezer;
 
-	if (is_guardian(dir))
-		skip("only the kernel knows when it stops writers");
 	fs = slow_fs();
 	fd = no_hold(fs);
 	check_eq(freezefd_set_timeout(fd, 3 * unit), 0);

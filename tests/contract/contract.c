@@ -49,6 +49,8 @@ static const struct {
 	 "FIFREEZE does not begin within another freeze"},
 	{"guardian", "C8", "a waiter in poll",
 	 "a socket reports a broken hold as EPOLLIN, a message that stays until the thaw"},
+	{"guardian", "C9", "a freeze that is not complete", UNENDING},
+	{"guardian", "C9", "writers that wait for a freeze which is given up", UNENDING},
 	{"guardian", "C10", "force thaw drops every hold", ONE_FIFREEZE},
 	{"guardian", "C12", "raw: ", "the calls of the kernel's own feature"},
 	{"guardian", "C13", "SysRq-j thaws holds and FIFREEZE", ONE_FIFREEZE},

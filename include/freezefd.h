@@ -137,6 +137,38 @@ struct freezefd_status {
 int freezefd_open(int target, const struct freezefd_options *options);
 
 /**
+ * Freeze several filesystems as one: all of them, or none. What lies on others (a loop device on
+ * its file, device-mapper, md, an overlay) is frozen before them; what is independent is
+ * synced and then frozen at the same time, so that they stop in one moment.
+ *
+ * @param targets  count open files or block devices, as for freezefd_open().
+ * @param fds      gets count descriptors, one for each filesystem: -1 for a target that is on the
+ *                 same filesystem as an earlier one. The lower of two numbers is the
+ *                 one to thaw first: a thaw writes to what the filesystem lies on. The end
+ *                 of a process closes them in that order.
+ * @param count    1 or more.
+ * @param options  as for freezefd_open(), but for FREEZEFD_THAWED: -EINVAL. The deadline is that
+ *                 of each.
+ * @param failed   NULL, or gets the index of the target that an error is about.
+ *
+ * @returns 0, or an error of freezefd_open(), or -ETIME or -ECANCELED when one was broken before
+ * the last one was frozen. After an error nothing is left frozen. A signal does not
+ * interrupt it.
+ */
+int freezefd_open_group(const int *targets, int *fds, size_t count,
+			const struct freezefd_options *options, size_t *failed);
+
+/**
+ * Drop several holds at the same time, in an order in which none waits for another for ever.
+ *
+ * @param fds      count freeze descriptors; negative numbers are passed over.
+ * @param results  NULL, or gets for each what freezefd_thaw() returned.
+ *
+ * @returns 0, or the error of one, -ENOMEM before any was dropped.
+ */
+int freezefd_thaw_group(const int *fds, size_t count, int *results);
+
+/**
  * Freeze again after a thaw.
  *
  * @returns 0, or -EBUSY when fd holds already; -EINTR when a signal came before it

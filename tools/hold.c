@@ -15,15 +15,14 @@
 
 static const char usage[] =
 	"Usage: freezefd hold [OPTION...] TARGET...\n"
+	"       freezefd hold [OPTION...] --all\n"
 	"Freeze filesystems, print 'frozen', and hold them until the end of standard input\n"
 	"or a signal (INT, TERM, HUP, QUIT).\n"
 	"\n"
 	"TARGET is a file or directory on the filesystem, its block device, or UUID=...\n"
-	"\n"
-	"  -t, --timeout TIME   thaw after TIME (30s, 500ms, 5m), and fail\n"
+	"\n" REQUEST_HELP
 	"  -d, --detach         hold in the background; print a name for 'freezefd release'\n"
 	"  -J, --json           print JSON\n"
-	"      --may-stay-frozen  in a container, hold though its end may leave all frozen\n"
 	"  -h, --help           this help\n"
 	"\n"
 	"Exit status: 0 held to the end; 124 broken; 1 cannot freeze; 128+N signal N came\n"
@@ -54,7 +53,7 @@ static char *announcement(const struct holds *holds, const char *name, bool json
 		return text("%s\n", name ? name : "frozen");
 	table = table_new("hold", columns, ARRAY_SIZE(columns), &options);
 	for (size_t i = 0; i < holds->count; i++) {
-		char *cells[] = {copy(holds->target[i].name), name ? copy(name) : NULL};
+		char *cells[] = {copy(holds->hold[i].name), name ? copy(name) : NULL};
 
 		table_row(table, cells);
 	}
@@ -75,29 +74,39 @@ static int unheard(int err)
 	return EXIT_FAILURE;
 }
 
-static int hold(struct holds *holds, bool json)
+static int hold(const struct request *request, bool json)
 {
-	struct pollfd *input = &holds->poll[holds->count];
-	char *string = announcement(holds, NULL, json);
-	int status = holds_freeze(holds, EXIT_FAILURE), err;
+	struct holds holds;
+	struct pollfd *input;
 	sigset_t before;
+	char *string;
+	int status, err;
 
 	block_signals(&before);
-	err = status ? 0 : print_now(string);
+	status = holds_freeze(&holds, request, EXIT_FAILURE);
+	if (status)
+		goto out;
+	string = announcement(&holds, NULL, json);
+	err = print_now(string);
 	free(string);
-	if (status || err) {
-		holds_thaw(holds);
-		return status ? status : unheard(err);
+	if (err) {
+		holds_thaw(&holds);
+		status = unheard(err);
+		goto out;
 	}
 	signal(SIGTTIN, SIG_IGN); /* reading must not stop us */
+	input = &holds.poll[holds.count];
 	*input = (struct pollfd){.fd = STDIN_FILENO, .events = POLLIN};
 	while (!caught_signal) {
-		wait_events(holds->poll, holds->count + 1);
-		if (holds_broken(holds) || (input->revents && input_ended(input)))
+		wait_events(holds.poll, holds.count + 1, 0);
+		if (holds_broken(&holds) || (input->revents && input_ended(input)))
 			break;
 	}
-	holds_thaw(holds);
-	return holds_verdict(holds);
+	holds_thaw(&holds);
+	status = holds_verdict(&holds);
+out:
+	holds_free(&holds);
+	return status;
 }
 
 /*
@@ -185,7 +194,7 @@ static int serve(struct holds *holds, int listener, const char *path)
 
 	*request = (struct pollfd){.fd = listener, .events = POLLIN};
 	while (!caught_signal) {
-		wait_events(holds->poll, holds->count + 1);
+		wait_events(holds->poll, holds->count + 1, 0);
 		if (holds_broken(holds))
 			holds_thaw(holds);
 		if (!request->revents)
@@ -210,79 +219,94 @@ static void leave_stdio(void)
 		close(null);
 }
 
-static int detached(struct holds *holds, int starter)
+static int detached(const struct request *request, bool json, int starter)
 {
-	char *name = new_name(), *path = hold_socket(name), go;
+	char *name = new_name(), *path = hold_socket(name), *string, go;
 	int listener, status = EXIT_FAILURE;
-	sigset_t before;
+	struct holds holds = {0};
+	bool told;
 
 	setsid();
 	listener = path ? listen_on(path) : -1;
 	if (listener < 0)
 		goto out;
 	if (!chdir("/"))
-		status = holds_freeze(holds, EXIT_FAILURE);
+		status = holds_freeze(&holds, request, EXIT_FAILURE);
 	if (status) {
 		unlink(path);
 		goto out;
 	}
-	status = EXIT_FAILURE;
-	block_signals(&before);
 	/* Nobody may have a hold of which nobody knows the name. */
-	if (caught_signal || send(starter, name, strlen(name), MSG_NOSIGNAL) < 0 ||
-	    recv(starter, &go, 1, 0) != 1) {
-		holds_thaw(holds);
+	string = announcement(&holds, name, json);
+	told = !caught_signal && send(starter, string, strlen(string), MSG_NOSIGNAL) > 0 &&
+	       recv(starter, &go, 1, 0) == 1;
+	free(string);
+	if (!told) {
+		holds_thaw(&holds);
 		unlink(path);
+		status = EXIT_FAILURE;
 		goto out;
 	}
 	close(starter);
 	leave_stdio();
-	status = serve(holds, listener, path);
+	status = serve(&holds, listener, path);
 out:
 	if (caught_signal)
 		status = EXIT_SIGNAL + caught_signal;
+	holds_free(&holds);
 	free(name);
 	free(path);
 	return status;
 }
 
-static int detach(struct holds *holds, bool json)
+/* What it has to print, freed by the caller; NULL when it ended or a signal came. */
+static char *read_announcement(int socket, pid_t child)
 {
-	struct pollfd answer = {.events = POLLIN};
-	int pair[2], status = 0, err;
-	char name[64], *string;
-	sigset_t before;
+	struct pollfd answer = {.fd = socket, .events = POLLIN};
 	ssize_t len = -1;
+	char *string;
+
+	while (!answer.revents) {
+		wait_events(&answer, 1, 0);
+		if (caught_signal) {
+			kill(child, caught_signal);
+			return NULL;
+		}
+	}
+	len = recv(socket, NULL, 0, MSG_PEEK | MSG_TRUNC);
+	if (len <= 0)
+		return NULL;
+	string = array(NULL, (size_t)len + 1, 1);
+	len = recv(socket, string, (size_t)len, 0);
+	string[len < 0 ? 0 : len] = 0;
+	return string;
+}
+
+static int detach(const struct request *request, bool json)
+{
+	int pair[2], status = 0, err;
+	sigset_t before;
+	char *string;
 	pid_t child;
 
+	block_signals(&before);
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) || (child = fork()) < 0) {
 		complain("detach", "%s", strerror(errno));
 		return EXIT_FAILURE;
 	}
 	if (!child) {
 		close(pair[0]);
-		status = detached(holds, pair[1]);
-		holds_free(holds);
-		exit(status);
+		exit(detached(request, json, pair[1]));
 	}
 	close(pair[1]);
-	holds_thaw(holds); /* only closes: the child has them */
-	block_signals(&before);
-	answer.fd = pair[0];
-	while (len < 0 && !caught_signal) {
-		wait_events(&answer, 1);
-		if (answer.revents)
-			len = recv(pair[0], name, sizeof(name) - 1, 0);
-	}
-	if (caught_signal)
+	string = read_announcement(pair[0], child);
+	if (!string && caught_signal)
 		return EXIT_SIGNAL + caught_signal;
-	if (!len) {
+	if (!string) {
 		waitpid(child, &status, 0);
 		return WIFEXITED(status) && WEXITSTATUS(status) ? WEXITSTATUS(status)
 								: EXIT_FAILURE;
 	}
-	name[len] = 0;
-	string = announcement(holds, name, json);
 	err = print_now(string);
 	free(string);
 	if (!err && send(pair[0], "g", 1, MSG_NOSIGNAL) != 1)
@@ -291,57 +315,40 @@ static int detach(struct holds *holds, bool json)
 	return err ? unheard(err) : EXIT_SUCCESS;
 }
 
-static bool would_wait_for_itself(const struct holds *holds, bool detaching)
+/* A detached hold also needs the directory of its socket, from its first moment to its last. */
+static bool add_places(struct request *request, bool detaching)
 {
-	bool bad = false;
 	char *path;
-	int fd;
 
-	if (holds_block(holds, STDOUT_FILENO, "standard output"))
-		return true;
+	request_place(request, "/proc/self/fd/1", "standard output");
+	request_place(request, "/proc/self/fd/2", "standard error");
 	if (!detaching)
-		return false;
+		return true;
 	path = runtime_directory();
 	if (!path)
-		return true;
-	fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (fd < 0 || holds_contain(holds, fd)) {
-		complain(path, "on a filesystem that is to be frozen; hold it without --detach");
-		bad = true;
-	}
-	if (fd >= 0)
-		close(fd);
+		return false;
+	request_place(request, path, path);
 	free(path);
-	return bad;
+	return true;
 }
 
 int cmd_hold(int argc, char **argv)
 {
 	static const struct option options[] = {
-		{"timeout", required_argument, NULL, 't'},
 		{"detach", no_argument, NULL, 'd'},
-		{"may-stay-frozen", no_argument, NULL, MAY_STAY_FROZEN},
 		{"json", no_argument, NULL, 'J'},
-		{"help", no_argument, NULL, 'h'},
+		REQUEST_LONG_OPTIONS,
 		{0},
 	};
 	bool json = false, detaching = false;
-	uint32_t flags = 0;
-	uint64_t timeout_ns = 0;
-	struct holds holds;
+	struct request request;
 	int opt, status;
 
-	while ((opt = getopt_long(argc, argv, "t:dJh", options, NULL)) != -1) {
+	request_init(&request, "hold");
+	while ((opt = getopt_long(argc, argv, REQUEST_OPTIONS "dJh", options, NULL)) != -1) {
 		switch (opt) {
-		case 't':
-			if (!timeout_option("hold", optarg, &timeout_ns))
-				return EXIT_USAGE;
-			break;
 		case 'd':
 			detaching = true;
-			break;
-		case MAY_STAY_FROZEN:
-			flags = FREEZEFD_MAY_STAY_FROZEN;
 			break;
 		case 'J':
 			json = true;
@@ -350,22 +357,22 @@ int cmd_hold(int argc, char **argv)
 			fputs(usage, stdout);
 			return EXIT_SUCCESS;
 		default:
-			return wrong_option("hold");
+			if (!request_option(&request, opt, optarg))
+				return EXIT_USAGE;
 		}
 	}
-	if (optind == argc)
-		return usage_error("hold", "no target");
+	status = request_targets(&request, argv + optind, argc - optind);
+	if (status)
+		return status;
 
 	/* What the caller has open, a pipe that somebody reads to its end, is not for the background. */
 	if (detaching)
 		close_range(STDERR_FILENO + 1, ~0U, 0);
 	catch_signals();
-	if (!holds_open(&holds, argv + optind, argc - optind, flags, timeout_ns))
-		return caught_signal ? EXIT_SIGNAL + caught_signal : EXIT_FAILURE;
-	if (would_wait_for_itself(&holds, detaching))
+	if (!add_places(&request, detaching))
 		status = EXIT_FAILURE;
 	else
-		status = detaching ? detach(&holds, json) : hold(&holds, json);
-	holds_free(&holds);
+		status = detaching ? detach(&request, json) : hold(&request, json);
+	request_free(&request);
 	return status;
 }

@@ -279,7 +279,7 @@ void holders_free(struct holders *holders)
 bool holder_holds(const struct holder *holder, dev_t dev, dev_t device)
 {
 	const struct fdinfo *info = &holder->info;
-	char *path = device ? device_path(device) : NULL;
+	char *path = device ? stack_device_path(device) : NULL;
 	bool found = false;
 
 	if (!strcmp(info->hold, "held"))

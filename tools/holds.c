@@ -1,111 +1,39 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* Several filesystems, frozen as one. */
-#include <endian.h>
+/* A set of freeze descriptors: their freeze by a child, their end, what became of them. */
 #include <errno.h>
-#include <fcntl.h>
-#include <limits.h>
-#include <poll.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
-#include <sys/stat.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "tool.h"
 
-/*
- * A filesystem in a file on another one has to be frozen before that one: its
- * own freeze writes. Loop devices tell this; for what else may be nested
- * (a network block device served by this machine), the later mount goes first.
- */
-struct place {
-	struct target target;
-	int depth, order;
-};
+#define NSEC_PER_SEC UINT64_C(1000000000)
 
-static int compare(const void *a, const void *b)
+/* When a terminal is told that it takes longer. */
+#define SLOW_NS (2 * NSEC_PER_SEC)
+/* A child that is killed mostly ends sooner, and then nothing is frozen any more. */
+#define END_NS (NSEC_PER_SEC / 5)
+
+uint64_t now_ns(void)
 {
-	const struct place *one = a, *two = b;
+	struct timespec ts;
 
-	if (one->depth != two->depth)
-		return two->depth - one->depth;
-	return (two->order > one->order) - (two->order < one->order);
-}
-
-static bool known(const struct place *place, size_t count, dev_t dev)
-{
-	for (size_t i = 0; i < count; i++)
-		if (place[i].target.mount.dev == dev)
-			return true;
-	return false;
-}
-
-static bool open_targets(struct holds *holds, char **names, int count)
-{
-	struct place *place = array(NULL, (size_t)count, sizeof(*place));
-	bool ok = true;
-
-	for (int i = 0; ok && i < count; i++) {
-		struct target *target = &place[holds->count].target;
-
-		ok = target_open(target, names[i]);
-		if (!ok)
-			break;
-		if (known(place, holds->count, target->mount.dev)) {
-			target_close(target);
-			continue;
-		}
-		place[holds->count].depth = loop_depth(&target->mount);
-		place[holds->count].order = target->mounted ? target->mount.order : INT_MAX;
-		holds->count++;
-	}
-	qsort(place, holds->count, sizeof(*place), compare);
-	for (size_t i = 0; i < holds->count; i++)
-		holds->target[i] = place[i].target;
-	free(place);
-	return ok;
-}
-
-/* The superblock of ext4, from Documentation/filesystems/ext4/super.rst. */
-#define EXT4_FEATURE_COMPAT 0x45c /* from the beginning of the device; 32 bits */
-#define EXT4_FAST_COMMIT    0x400
-
-/*
- * On kernels without freeze descriptors a freeze of it may never end, and what is synced
- * after the thaw may be lost: see freezefd-guardian(7).
- */
-static void warn_of_fast_commits(const struct target *target)
-{
-	uint32_t features = 0;
-	const char *engine;
-	char *device;
-	int fd;
-
-	if (!target->mounted || strcmp(target->mount.fstype, "ext4"))
-		return;
-	engine = freezefd_engine(target->fd);
-	if (!engine || !strcmp(engine, "native"))
-		return;
-	device = device_path(target->mount.dev);
-	fd = device ? open(device, O_RDONLY | O_CLOEXEC) : -1;
-	if (fd >= 0 &&
-	    pread(fd, &features, sizeof(features), EXT4_FEATURE_COMPAT) == sizeof(features) &&
-	    (le32toh(features) & EXT4_FAST_COMMIT))
-		complain(
-			target->name,
-			"warning: this kernel may hang when it freezes fast commits, and lose what is "
-			"synced after it; unmount it and 'tune2fs -O ^fast_commit %s'",
-			device);
-	if (fd >= 0)
-		close(fd);
-	free(device);
+	clock_gettime(CLOCK_BOOTTIME, &ts);
+	return (uint64_t)ts.tv_sec * NSEC_PER_SEC + (uint64_t)ts.tv_nsec;
 }
 
 static struct rlimit limit;
 
 /* Two descriptors for each target may be more than a program has by default. */
-static void limit_raise(void)
+void limit_raise(void)
 {
 	struct rlimit most;
 
@@ -120,168 +48,209 @@ void limit_restore(void)
 	setrlimit(RLIMIT_NOFILE, &limit);
 }
 
-bool holds_open(struct holds *holds, char **names, int count, uint32_t flags, uint64_t timeout_ns)
+/* --- the child --- */
+
+struct child {
+	pid_t pid;
+	int pidfd, socket;
+	char *note; /* what it waits for, as it said last */
+};
+
+static int start(struct child *child, const struct request *request, int cannot)
 {
-	struct freezefd_options options = {
-		.size = sizeof(options),
-		.flags = FREEZEFD_THAWED | flags,
-		.timeout_ns = timeout_ns,
-	};
-	bool ok;
+	const pid_t parent = getpid();
+	int pair[2];
 
-	*holds = (struct holds){
-		.target = array(NULL, (size_t)count, sizeof(*holds->target)),
-		.poll = array(NULL, (size_t)count + 1, sizeof(*holds->poll)),
-		.result = array(NULL, (size_t)count, sizeof(*holds->result)),
-		.timeout_ns = timeout_ns,
-	};
-	limit_raise();
-	ok = open_targets(holds, names, count);
-	for (size_t i = 0; i < holds->count; i++)
-		holds->result[i] = 0;
-	for (size_t i = 0; i <= holds->count; i++)
-		holds->poll[i] = (struct pollfd){.fd = -1};
-	for (size_t i = 0; ok && i < holds->count; i++) {
-		int fd;
-
-		/* A child may have ended, even one that is none of ours: in a PID namespace as its first process. */
-		do
-			fd = freezefd_open(holds->target[i].fd, &options);
-		while (fd == -EINTR && !caught_signal);
-		ok = fd >= 0;
-		/* An engine whose descriptors are sockets tells of a broken hold by a message. */
-		if (ok) {
-			holds->poll[i] = (struct pollfd){.fd = fd, .events = POLLIN};
-			warn_of_fast_commits(&holds->target[i]);
-		} else if (!caught_signal) {
-			complain_engine(holds->target[i].name, fd);
-		}
+	*child = (struct child){.pidfd = -1};
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair))
+		return -errno;
+	child->socket = pair[0];
+	child->pid = fork();
+	if (!child->pid) {
+		close(pair[0]);
+		/* Its descriptors would keep frozen what nobody waits for any more. */
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		if (getppid() != parent)
+			_exit(1);
+		freeze_all(request, pair[1], cannot);
 	}
-	if (!ok)
-		holds_free(holds);
-	return ok;
-}
-
-bool holds_contain(const struct holds *holds, int fd)
-{
-	struct mount mount;
-	struct stat st;
-
-	/* Writing to a pipe or a device waits for no filesystem. */
-	if (fstat(fd, &st) || !(S_ISREG(st.st_mode) || S_ISDIR(st.st_mode)) ||
-	    !mount_written_by(fd, &mount))
-		return false;
-	for (size_t i = 0; i < holds->count; i++)
-		if (holds->target[i].mount.dev == mount.dev)
-			return true;
-	return false;
-}
-
-bool holds_block(const struct holds *holds, int fd, const char *name)
-{
-	if (!holds_contain(holds, fd))
-		return false;
-	complain(name, "on a filesystem that is to be frozen; send it somewhere else");
-	return true;
-}
-
-static uint64_t now(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_BOOTTIME, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000 + (uint64_t)ts.tv_nsec;
-}
-
-/* A round that took no longer leaves little for the next. */
-#define SYNC_SHORT 1000000 /* ns */
-
-/*
- * What is on the disk already is not written while others wait for it. A round leaves
- * what writers have made meanwhile, and is worth another only if it took less than half
- * the time of the one before: writers that are as fast as the disk cannot hold us off.
- */
-static void sync_ahead(const struct holds *holds)
-{
-	uint64_t took = UINT64_MAX, before, start;
-
-	do {
-		before = took;
-		start = now();
-		for (size_t i = 0; i < holds->count && !caught_signal; i++) {
-			int fd = target_file(&holds->target[i]);
-
-			if (fd >= 0) {
-				syncfs(fd);
-				close(fd);
-			}
-		}
-		took = now() - start;
-	} while (!caught_signal && took > SYNC_SHORT && took < before / 2);
-}
-
-/* Is it a FIFREEZE in force that keeps us from freezing? Such a one has no holder to be named. */
-static bool frozen_by_others(const struct target *target, int err)
-{
-	struct freezefd_status status;
-
-	return err == -EBUSY && !freezefd_status(target->fd, &status) &&
-	       status.state == FREEZE_STATE_FROZEN && status.user_holds;
-}
-
-/* The first one may have been broken while the last one was frozen. */
-static bool all_held(const struct holds *holds)
-{
-	struct freezefd_status status;
-
-	for (size_t i = 0; i < holds->count; i++)
-		if (!freezefd_status(holds->poll[i].fd, &status) &&
-		    status.hold != FREEZEFD_HOLD_HELD)
-			return false;
-	return true;
-}
-
-int holds_freeze(struct holds *holds, int cannot)
-{
-	const struct target *failed;
-	bool by_others;
-	int ret = 0;
-
-	sync_ahead(holds);
-	holds->begun_ns = now();
-	while (holds->frozen < holds->count && !caught_signal && (!ret || ret == -EINTR)) {
-		ret = freezefd_freeze(holds->poll[holds->frozen].fd);
-		if (!ret)
-			holds->frozen++;
-	}
-	if (!ret && !caught_signal && all_held(holds)) {
-		/* An open target would keep its mount busy. */
-		for (size_t i = 0; i < holds->count; i++)
-			target_close(&holds->target[i]);
+	close(pair[1]);
+	if (child->pid > 0)
+		child->pidfd = (int)syscall(SYS_pidfd_open, child->pid, 0);
+	if (child->pid > 0 && child->pidfd >= 0)
 		return 0;
-	}
-	failed = &holds->target[holds->frozen];
-	by_others = ret && frozen_by_others(failed, ret);
-	holds_thaw(holds);
-	if (caught_signal)
-		return EXIT_SIGNAL + caught_signal;
-	if (by_others)
-		complain(
-			failed->name,
-			"frozen by FIFREEZE (fsfreeze, a guest agent, freezefd in a container) or device-mapper, which share with nobody; wait for the end of that");
-	else if (ret)
-		complain_errno(failed->name, ret);
-	return holds_verdict(holds) == EXIT_BROKEN ? EXIT_BROKEN : cannot;
+	close(pair[0]);
+	return -errno;
 }
+
+/* The caller has no copy of its descriptors now: a thaw that waits is not ours to wait for. */
+static void end(struct child *child)
+{
+	struct pollfd poll_ = {.fd = child->pidfd, .events = POLLIN};
+
+	kill(child->pid, SIGKILL);
+	close(child->socket);
+	if (poll(&poll_, 1, END_NS / 1000000) == 1)
+		waitpid(child->pid, NULL, 0);
+	close(child->pidfd);
+	free(child->note);
+}
+
+/* The next string of a packet. */
+static char *get(const struct packet *packet, size_t size, size_t *at)
+{
+	const char *string = packet->strings + *at;
+	size_t len = strnlen(string, size - *at);
+
+	*at += len < size - *at ? len + 1 : len;
+	return strndup(string, len);
+}
+
+static void add_hold(struct holds *holds, const struct packet *packet, size_t size, int fd)
+{
+	size_t at = 0;
+	struct hold hold = {.frozen_ns = packet->frozen_ns};
+	char **strings[PACKET_STRINGS] = {&hold.name,	&hold.dir,  &hold.source,
+					  &hold.fstype, &hold.uuid, &hold.engine};
+
+	for (size_t i = 0; i < PACKET_STRINGS; i++) {
+		*strings[i] = get(packet, size, &at);
+		if (!*strings[i])
+			abort();
+	}
+	holds->hold = array(holds->hold, holds->count + 1, sizeof(*holds->hold));
+	holds->poll = array(holds->poll, holds->count + 2, sizeof(*holds->poll));
+	/* An engine whose descriptors are sockets tells of a broken hold by a message. */
+	holds->poll[holds->count] = (struct pollfd){.fd = fd, .events = POLLIN};
+	holds->hold[holds->count++] = hold;
+	holds->poll[holds->count] = (struct pollfd){.fd = -1};
+	if (!holds->begun_ns || packet->frozen_ns < holds->begun_ns)
+		holds->begun_ns = packet->frozen_ns;
+}
+
+#define GOES_ON -1
+
+/* GOES_ON, or how it ended: 0 or the exit status. */
+static int read_packet(struct child *child, struct holds *holds, int cannot)
+{
+	static struct packet packet;
+	union {
+		struct cmsghdr align;
+		char space[CMSG_SPACE(sizeof(int))];
+	} control;
+	struct iovec iov = {.iov_base = &packet, .iov_len = sizeof(packet) - 1};
+	struct msghdr msg = {.msg_iov = &iov,
+			     .msg_iovlen = 1,
+			     .msg_control = &control,
+			     .msg_controllen = sizeof(control)};
+	ssize_t len = recvmsg(child->socket, &msg, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
+	struct cmsghdr *cmsg = len > 0 ? CMSG_FIRSTHDR(&msg) : NULL;
+	int fd = -1;
+
+	if (len < 0 && (errno == EAGAIN || errno == EINTR))
+		return GOES_ON;
+	if (cmsg && cmsg->cmsg_type == SCM_RIGHTS)
+		memcpy(&fd, CMSG_DATA(cmsg), sizeof(fd));
+	if (len < (ssize_t)offsetof(struct packet, strings) ||
+	    (packet.kind == PACKET_HOLD && fd < 0)) {
+		complain("freeze",
+			 "its process has died, or there is no descriptor for its answer");
+		return cannot;
+	}
+	((char *)&packet)[len] = 0;
+	switch (packet.kind) {
+	case PACKET_NOTE:
+		free(child->note);
+		child->note = copy(packet.strings);
+		return GOES_ON;
+	case PACKET_HOLD:
+		add_hold(holds, &packet, (size_t)len - offsetof(struct packet, strings), fd);
+		return GOES_ON;
+	default:
+		return packet.status;
+	}
+}
+
+static void drop_all(struct holds *holds)
+{
+	for (size_t i = 0; i < holds->count; i++)
+		close(holds->poll[i].fd);
+	holds_free(holds);
+}
+
+static void say_slow(const struct child *child)
+{
+	struct pollfd out = {.fd = STDERR_FILENO, .events = POLLOUT};
+
+	/* Somewhere else it may be one of those who wait. */
+	if (isatty(STDERR_FILENO) && poll(&out, 1, 0) == 1)
+		fprintf(stderr, "freezefd: not frozen yet%s%s\n", child->note ? ": " : "",
+			child->note ? child->note : "");
+}
+
+static void complain_late(const struct request *request, const struct child *child)
+{
+	char *span = format_duration(request->within_ns);
+
+	complain(request->verb, "not frozen within %s, given up: %s", span,
+		 child->note ? child->note : "what it waits for is not known; raise --within");
+	free(span);
+}
+
+int holds_freeze(struct holds *holds, const struct request *request, int cannot)
+{
+	const uint64_t start_ns = now_ns(),
+		       until = request->within_ns ? start_ns + request->within_ns : 0;
+	uint64_t slow = start_ns + SLOW_NS;
+	struct child child;
+	int status = GOES_ON, err;
+
+	*holds = (struct holds){.timeout_ns = request->timeout_ns,
+				.poll = array(NULL, 1, sizeof(*holds->poll))};
+	holds->poll[0] = (struct pollfd){.fd = -1};
+	limit_raise();
+	/* What it lies on may be frozen, and be suspended after that: nothing is to be read for the thaw. */
+	mlockall(MCL_CURRENT | MCL_FUTURE);
+	err = start(&child, request, cannot);
+	if (err) {
+		complain(request->verb, "%s", strerror(-err));
+		return cannot;
+	}
+	while (status == GOES_ON) {
+		struct pollfd answer = {.fd = child.socket, .events = POLLIN};
+
+		wait_events(&answer, 1, slow && (!until || slow < until) ? slow : until);
+		if (answer.revents)
+			status = read_packet(&child, holds, cannot);
+		else if (caught_signal || (until && now_ns() >= until))
+			break;
+		if (slow && now_ns() >= slow) {
+			say_slow(&child);
+			slow = 0;
+		}
+	}
+	if (status) {
+		/* First: its copies are then the last ones. */
+		drop_all(holds);
+		if (status == GOES_ON && !caught_signal) {
+			complain_late(request, &child);
+			status = cannot;
+		}
+	}
+	holds->frozen = !status;
+	end(&child);
+	return status && caught_signal ? EXIT_SIGNAL + caught_signal : status;
+}
+
+/* --- while it is frozen, and after --- */
 
 /* Not by a thaw: its guardian was killed. Only of that engine POLLHUP is the end of a hold. */
-static bool has_died(int fd)
+static bool has_died(const struct hold *hold, int fd)
 {
-	struct pollfd hold = {.fd = fd};
-	const char *engine = freezefd_engine(fd);
+	struct pollfd poll_ = {.fd = fd};
 
-	return poll(&hold, 1, 0) == 1 && hold.revents & POLLHUP && engine &&
-	       !strcmp(engine, "guardian");
+	return poll(&poll_, 1, 0) == 1 && poll_.revents & POLLHUP &&
+	       !strcmp(hold->engine, "guardian");
 }
 
 bool holds_broken(const struct holds *holds)
@@ -294,32 +263,46 @@ bool holds_broken(const struct holds *holds)
 
 void holds_thaw(struct holds *holds)
 {
-	for (size_t i = holds->count; i-- > 0;) {
-		target_close(&holds->target[i]);
-		if (holds->poll[i].fd < 0)
-			continue;
-		if (i < holds->frozen)
-			holds->result[i] = freezefd_thaw(holds->poll[i].fd);
-		if (holds->result[i] == -ECANCELED && has_died(holds->poll[i].fd))
-			holds->result[i] = -EOWNERDEAD;
-		close(holds->poll[i].fd);
-		holds->poll[i].fd = -1;
-		holds->poll[i].revents = 0;
+	int *fds = array(NULL, holds->count, sizeof(*fds)),
+	    *results = array(NULL, holds->count, sizeof(*results));
+
+	for (size_t i = 0; i < holds->count; i++)
+		fds[i] = holds->poll[i].fd;
+	if (holds->frozen && freezefd_thaw_group(fds, holds->count, results) == -ENOMEM)
+		abort(); /* which thaws */
+	for (size_t i = 0; holds->frozen && i < holds->count; i++) {
+		struct hold *hold = &holds->hold[i];
+
+		hold->thawed_ns = now_ns();
+		hold->result = results[i];
+		if (hold->result == -ECANCELED && has_died(hold, fds[i]))
+			hold->result = -EOWNERDEAD;
+		close(fds[i]);
+		holds->poll[i] = (struct pollfd){.fd = -1};
 	}
-	if (holds->frozen)
-		holds->lasted_ns = now() - holds->begun_ns;
-	holds->frozen = 0;
+	holds->frozen = false;
+	free(fds);
+	free(results);
 }
 
+uint64_t holds_lasted(const struct holds *holds)
+{
+	uint64_t last = holds->begun_ns;
+
+	for (size_t i = 0; i < holds->count; i++)
+		if (holds->hold[i].thawed_ns > last)
+			last = holds->hold[i].thawed_ns;
+	return last - holds->begun_ns;
+}
 int holds_verdict(const struct holds *holds)
 {
 	int verdict = EXIT_SUCCESS;
 	char *timeout;
 
 	for (size_t i = 0; i < holds->count; i++) {
-		const char *name = holds->target[i].name;
+		const char *name = holds->hold[i].name;
 
-		switch (holds->result[i]) {
+		switch (holds->hold[i].result) {
 		case 0:
 			continue;
 		case -ETIME:
@@ -345,7 +328,7 @@ int holds_verdict(const struct holds *holds)
 			verdict = EXIT_BROKEN;
 			break;
 		default:
-			complain(name, "thaw: %s", strerror(-holds->result[i]));
+			complain(name, "thaw: %s", strerror(-holds->hold[i].result));
 			if (!verdict)
 				verdict = EXIT_FAILURE;
 		}
@@ -355,9 +338,15 @@ int holds_verdict(const struct holds *holds)
 
 void holds_free(struct holds *holds)
 {
-	holds_thaw(holds);
-	free(holds->target);
+	for (size_t i = 0; i < holds->count; i++) {
+		struct hold *hold = &holds->hold[i];
+		char *strings[PACKET_STRINGS] = {hold->name,   hold->dir,  hold->source,
+						 hold->fstype, hold->uuid, hold->engine};
+
+		for (size_t j = 0; j < PACKET_STRINGS; j++)
+			free(strings[j]);
+	}
+	free(holds->hold);
 	free(holds->poll);
-	free(holds->result);
 	*holds = (struct holds){0};
 }

@@ -47,7 +47,7 @@ static void add(struct table *table, const struct holder *holder, const struct f
 	if (!strcmp(holder->info.hold, "held") && holder->info.timeout_ns)
 		cells[LEFT] = show_duration(holder->info.timeout_ns, json);
 	if (fs) {
-		cells[SOURCE] = device_path(fs->dev);
+		cells[SOURCE] = stack_device_path(fs->dev);
 		if (!cells[SOURCE])
 			cells[SOURCE] = text("/dev/%s", fs->id);
 		cells[FSTYPE] = copy(fs->type);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include <poll.h>
 #include <signal.h>
+#include <time.h>
 
 #include "tool.h"
 
@@ -44,9 +45,12 @@ void block_signals(sigset_t *before)
 		sigdelset(&while_waiting, signals[i]);
 }
 
-void wait_events(struct pollfd *poll, size_t count)
+void wait_events(struct pollfd *poll, size_t count, uint64_t until_ns)
 {
-	if (ppoll(poll, count, NULL, &while_waiting) < 0)
+	uint64_t now = now_ns(), left = until_ns > now ? until_ns - now : 0;
+	const struct timespec time = {(time_t)(left / 1000000000), (long)(left % 1000000000)};
+
+	if (ppoll(poll, count, until_ns ? &time : NULL, &while_waiting) < 0)
 		for (size_t i = 0; i < count; i++)
 			poll[i].revents = 0;
 }

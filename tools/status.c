@@ -114,7 +114,7 @@ static void add(struct view *view, const struct target *target,
 		cells[SOURCE] = copy(target->mount.source);
 		cells[FSTYPE] = copy(target->mount.fstype);
 	} else if (target->device) {
-		cells[SOURCE] = device_path(target->device);
+		cells[SOURCE] = stack_device_path(target->device);
 	}
 	if (status->frozen_ns) {
 		cells[FOR] = show_duration(status->frozen_ns, view->json);
@@ -171,12 +171,12 @@ static unsigned long long device_size(const char *sysfs)
  */
 static int open_device(dev_t device)
 {
-	char *path = device_path(device);
+	char *path = stack_device_path(device);
 	int fd = path ? open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC) : -1;
 	struct mount mount;
 
 	free(path);
-	return fd < 0 && mount_of_dev(device, &mount) ? mount_open(&mount) : fd;
+	return fd < 0 && mount_of_dev(device, &mount) ? mounts_open(the_mounts(), &mount) : fd;
 }
 
 static bool contains(const dev_t *devs, size_t count, dev_t dev)

@@ -64,24 +64,11 @@ out:
 	return target->fd >= 0;
 }
 
-int mount_open(const struct mount *mount)
-{
-	int fd = open(mount->dir, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
-	struct mount found;
-
-	if (fd < 0)
-		return -errno;
-	if (mount_of_file(fd, &found) && found.dev == mount->dev)
-		return fd;
-	close(fd); /* something else is mounted over it */
-	return -ENOENT;
-}
-
 int target_file(const struct target *target)
 {
 	if (!target->device)
 		return fcntl(target->fd, F_DUPFD_CLOEXEC, 0);
-	return target->mounted ? mount_open(&target->mount) : -ENOENT;
+	return target->mounted ? mounts_open(the_mounts(), &target->mount) : -ENOENT;
 }
 
 void target_close(struct target *target)

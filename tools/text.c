@@ -132,7 +132,9 @@ static const struct {
 	{ENODEV, "no filesystem in use on this device; mount it, or name another"},
 	{EBUSY, "busy with another freeze or thaw; look at 'freezefd status'"},
 	{ETIME,
-	 "not frozen within its timeout, so given up: a write that has begun, or its device, does not get done; raise --timeout, or see what hangs"},
+	 "not frozen in time, so given up: a write that has begun, or its device, does not get done; raise --within and --timeout, or see what hangs"},
+	{ECANCELED,
+	 "broken by another thaw before all were frozen (FITHAW, 'freezefd thaw --force', SysRq-j); do it again"},
 	{ETIMEDOUT, "its guardian does not answer; try again"},
 	{ENOENT, "no such file or directory; check the path"},
 	{EMFILE, "too many open files; raise 'ulimit -n'"},
@@ -202,7 +204,7 @@ int print_now(const char *string)
 
 	/* Of a pipe that has room, this much. */
 	while (left) {
-		wait_events(&out, 1);
+		wait_events(&out, 1, 0);
 		if (caught_signal)
 			return EINTR;
 		if (!out.revents)
@@ -267,15 +269,20 @@ int parse_duration(const char *string, uint64_t *ns)
 
 bool timeout_option(const char *verb, const char *string, uint64_t *ns)
 {
+	if (!strcmp(string, "none")) {
+		*ns = 0;
+		return true;
+	}
 	switch (parse_duration(string, ns)) {
 	case 0:
 		return true;
 	case -ERANGE:
-		usage_error(verb, "a timeout of '%s' is not possible; leave it out for none",
+		usage_error(verb, "a time of '%s' is not possible; write 'none' for no limit",
 			    string);
 		return false;
 	default:
-		usage_error(verb, "'%s' is not a time; write 30s, 1.5s, 500ms, 5m or 2h", string);
+		usage_error(verb, "'%s' is not a time; write 30s, 1.5s, 500ms, 5m, 2h or none",
+			    string);
 		return false;
 	}
 }

@@ -2,6 +2,7 @@
 #ifndef FREEZEFD_TOOL_H
 #define FREEZEFD_TOOL_H
 
+#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -13,6 +14,8 @@
 
 #include <freezefd.h>
 
+#include "../lib/stack.h"
+
 #define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
 
 /* Exit codes, beside EXIT_SUCCESS and EXIT_FAILURE. freezefd-run(1) has the whole list. */
@@ -22,9 +25,6 @@
 #define EXIT_CANNOT_EXEC   126
 #define EXIT_NO_COMMAND	   127
 #define EXIT_SIGNAL	   128
-
-/* An option without a letter. */
-#define MAY_STAY_FROZEN 256
 
 int cmd_hold(int argc, char **argv);
 int cmd_list(int argc, char **argv);
@@ -61,7 +61,7 @@ int print_now(const char *string);
 
 /* 1.5s, 500ms, 5m, 2h, 1d; seconds when there is no unit. 0, or -EINVAL, -ERANGE. */
 int parse_duration(const char *text, uint64_t *ns);
-/* parse_duration() for an option: complains, returns false. */
+/* parse_duration() for an option, with "none" for 0: complains, returns false. */
 bool timeout_option(const char *verb, const char *text, uint64_t *ns);
 /* The same the other way round, shortened. Freed by the caller. */
 char *format_duration(uint64_t ns);
@@ -75,25 +75,13 @@ char *text(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 char *copy(const char *text);
 void *array(void *old, size_t count, size_t size);
 
-/* mounts.c: which superblock is it? */
+/* mounts.c: lib/stack.h, of what was mounted when this program first looked */
 
-struct mount {
-	dev_t dev; /* the superblock's s_dev, as in /proc/self/mountinfo */
-	int order; /* of the first mount of this superblock that is still there */
-	const char *dir, *source, *fstype;
-};
-
-/* The mount of a superblock, of an open file; false when there is none. */
+const struct mounts *the_mounts(void);
 bool mount_of_dev(dev_t dev, struct mount *mount);
 bool mount_of_file(int fd, struct mount *mount);
-/* The same, but for an overlay that of the filesystem to which it writes. */
-bool mount_written_by(int fd, struct mount *mount);
 /* The number of the superblock on an open block device; that of the device when it is not known. */
 dev_t dev_of_device(int fd, dev_t device);
-/* "/dev/sda1", NULL when there is no such device. Freed by the caller. */
-char *device_path(dev_t device);
-/* How many loop devices there are between this filesystem and a real disk. */
-int loop_depth(const struct mount *mount);
 
 /* target.c */
 
@@ -107,9 +95,7 @@ struct target {
 
 /* Opens a path, a block device, UUID=... and the like. Complains, returns false. */
 bool target_open(struct target *target, const char *name);
-/* The directory where it is mounted, or a negative errno value. */
-int mount_open(const struct mount *mount);
-/* The same for a target, or the file that it is. */
+/* The directory where it is mounted, or the file that it is; a negative errno value. */
 int target_file(const struct target *target);
 void target_close(struct target *target);
 
@@ -153,36 +139,127 @@ void holders_free(struct holders *holders);
 /* Does this descriptor hold the filesystem of a superblock or of a block device frozen? */
 bool holder_holds(const struct holder *holder, dev_t dev, dev_t device);
 
-/* holds.c: a set of freeze descriptors */
+/* request.c: what run and hold are asked for */
 
-struct holds {
-	size_t count, frozen;
-	struct target *target; /* in the order in which they are frozen */
-	struct pollfd *poll;   /* their freeze descriptors, then one that is the caller's */
-	int *result;	       /* of the thaw of each */
-	uint64_t timeout_ns;
-	uint64_t begun_ns, lasted_ns; /* from before the first freeze to after the last thaw */
+/* Somewhere that will be written to, or is needed, while all is frozen. */
+struct place {
+	char *path;
+	char *name; /* as a message calls it */
 };
 
-/* Makes a freeze descriptor for each filesystem and freezes nothing. False after a complaint or a signal. */
-bool holds_open(struct holds *holds, char **names, int count, uint32_t flags, uint64_t timeout_ns);
-/* Is this file on one of the filesystems? Writing to it would wait for ever. */
-bool holds_contain(const struct holds *holds, int fd);
-/* holds_contain() with a complaint about what is called name. */
-bool holds_block(const struct holds *holds, int fd, const char *name);
+struct request {
+	const char *verb;
+	char **names, **excluded;
+	size_t count, nr_excluded, nr_places;
+	bool all, skip_unfreezable, mountpoint, force;
+	uint32_t flags; /* of the library */
+	uint64_t timeout_ns, within_ns;
+	const char *report; /* the file for it, or NULL */
+	struct place *place;
+};
+
+#define REQUEST_OPTIONS "t:w:ax:"
+enum { OPT_MAY_STAY_FROZEN = 256, OPT_SKIP_UNFREEZABLE, OPT_MOUNTPOINT, OPT_FORCE, OPT_REPORT };
+#define REQUEST_LONG_OPTIONS                                                                 \
+	{"timeout", required_argument, NULL, 't'}, {"within", required_argument, NULL, 'w'}, \
+		{"all", no_argument, NULL, 'a'}, {"exclude", required_argument, NULL, 'x'},  \
+		{"skip-unfreezable", no_argument, NULL, OPT_SKIP_UNFREEZABLE},               \
+		{"mountpoint", no_argument, NULL, OPT_MOUNTPOINT},                           \
+		{"force", no_argument, NULL, OPT_FORCE},                                     \
+		{"may-stay-frozen", no_argument, NULL, OPT_MAY_STAY_FROZEN},                 \
+	{                                                                                    \
+		"help", no_argument, NULL, 'h'                                               \
+	}
+#define REQUEST_HELP                                                                               \
+	"  -t, --timeout TIME   thaw after TIME (30s, 500ms, 5m), and fail; default: 5m, 'none'\n" \
+	"  -w, --within TIME    give up what is not frozen within TIME; default: 1m, or 'none'\n"  \
+	"  -a, --all            every local filesystem that can be frozen\n"                       \
+	"  -x, --exclude TARGET  not this one; may be repeated\n"                                  \
+	"      --skip-unfreezable  pass over what cannot be frozen, with a note\n"                 \
+	"      --mountpoint     TARGET must be a mount point, now\n"                               \
+	"      --force          freeze although the output, or what is run, is on it\n"            \
+	"      --may-stay-frozen  in a container, freeze though its end may leave all frozen\n"
+
+void request_init(struct request *request, const char *verb);
+/* Takes one of the options above; false after a complaint, or for others. */
+bool request_option(struct request *request, int opt, char *value);
+/* The targets, behind the options. 0 or an exit status. */
+int request_targets(struct request *request, char **names, int count);
+/* path will be written to while all is frozen, or is needed for that. name is copied. */
+void request_place(struct request *request, const char *path, const char *name);
+void request_free(struct request *request);
+
+/* holds.c: a set of freeze descriptors */
+
+struct hold {
+	char *name; /* as the user gave it, or where it is mounted */
+	/* Where it is mounted, its device, its type, its UUID: "" when not known. */
+	char *dir, *source, *fstype, *uuid;
+	char *engine;
+	uint64_t frozen_ns, thawed_ns; /* CLOCK_BOOTTIME; frozen_ns: the first writer was stopped */
+	int result;		       /* of the thaw */
+};
+
+struct holds {
+	size_t count;
+	struct hold *hold;
+	struct pollfd *poll; /* their freeze descriptors, then one that is the caller's */
+	uint64_t timeout_ns;
+	uint64_t begun_ns, warn_ns; /* the first freeze; when half of the deadline is over */
+	bool frozen;
+};
+
 /*
- * Freezes all or none. 0, or the exit status: of a signal, EXIT_BROKEN when one is broken already,
- * cannot after another complaint.
+ * Freezes all or none. Signals must be blocked. 0, or the exit status: of a signal, EXIT_BROKEN
+ * when one is broken already, cannot after another complaint.
  */
-int holds_freeze(struct holds *holds, int cannot);
+int holds_freeze(struct holds *holds, const struct request *request, int cannot);
 bool holds_broken(const struct holds *holds);
 /* What the caller of the tool may have open, for a command that is run. */
+void limit_raise(void);
 void limit_restore(void);
 /* Ends all of them, complains of none: a message may go to where it cannot be written yet. */
 void holds_thaw(struct holds *holds);
 /* Complains about those that did not last; then EXIT_BROKEN or EXIT_FAILURE. */
 int holds_verdict(const struct holds *holds);
+/* From the first writer that was stopped until the last thaw. */
+uint64_t holds_lasted(const struct holds *holds);
 void holds_free(struct holds *holds);
+uint64_t now_ns(void); /* CLOCK_BOOTTIME */
+
+/* freeze.c: the process that freezes, which may wait where nobody can interrupt it */
+
+/* What it sends: what it waits for; each hold with its descriptor; the end. */
+#define PACKET_STRINGS 6
+enum packet_kind { PACKET_NOTE, PACKET_HOLD, PACKET_DONE };
+
+struct packet {
+	uint32_t kind;
+	int32_t status;	    /* of PACKET_DONE: 0 or an exit status, of which has been complained */
+	uint64_t frozen_ns; /* as in struct hold */
+	/* Of a note the text; of a hold PACKET_STRINGS of struct hold, each with its end. */
+	char strings[PACKET_STRINGS * PATH_MAX];
+};
+
+/* Freezes, sends it all, exits. */
+_Noreturn void freeze_all(const struct request *request, int socket, int cannot);
+
+/* blocked.c: what a freeze waits for. Both may wait themselves. Freed by the caller. */
+
+/* A frozen filesystem or a suspended device on which this one lies; NULL when there is none. */
+char *blocked_below(const struct target *target);
+/* Anything that keeps a freeze that has begun from coming to an end, NULL when nothing is known. */
+char *blocked_by(const struct target *target);
+
+/* report.c */
+
+/* Before the freeze: false after a complaint. */
+bool report_possible(const char *path);
+/*
+ * A JSON file about holds that have ended, and the exit status of the whole. Returns that, or
+ * EXIT_CANNOT_FREEZE after a complaint when all went well but for this file.
+ */
+int report_write(const char *path, const struct holds *holds, int status);
 
 /* signals.c */
 
@@ -195,8 +272,8 @@ extern volatile sig_atomic_t caught_from_terminal;
 void catch_signals(void);
 /* From here on, signals come in while wait_events() waits and at no other time. */
 void block_signals(sigset_t *before);
-/* poll() for ever; signals and ended children interrupt it. */
-void wait_events(struct pollfd *poll, size_t count);
+/* poll() until that time of CLOCK_BOOTTIME, 0: for ever; signals and ended children interrupt it. */
+void wait_events(struct pollfd *poll, size_t count, uint64_t until_ns);
 
 /* hold.c, for release.c: detached holds */
 

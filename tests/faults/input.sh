@@ -32,7 +32,7 @@ for time in '' abc -1 1x 1e3 ' 5s' 5s5 5ss 1. .5 1.5.5 NaN 0x10 '5 s' 5S $'5s\n'
 	fails 2 "is not a time" hold --timeout "$time" "$mnt"
 done
 for time in 0 0.0s 0.1e 99999999999999999999 9223372036854775808ns 300000000000m 106752d; do
-	fails 2 "a timeout of '$time' is not possible|'$time' is not a time" run --timeout "$time" "$mnt" -- true
+	fails 2 "a time of '$time' is not possible|'$time' is not a time" run --timeout "$time" "$mnt" -- true
 done
 
 # ---- Targets that cannot be
@@ -85,10 +85,11 @@ if mount -t overlay -o "lowerdir=/etc,upperdir=$work/tmpfs/upper,workdir=$work/t
 else
 	skip "overlayfs cannot be frozen" "this kernel has no overlayfs"
 fi
+cannot='(this kind of filesystem|an overlay) cannot be frozen'
 for target in "${unfreezable[@]}"; do
-	fails 125 "$target: this kind of filesystem cannot be frozen" run "$target" -- true
-	fails 1 "$target: this kind of filesystem cannot be frozen" hold "$target"
-	fails 1 "$target: this kind of filesystem cannot be frozen" hold --detach "$target"
+	fails 125 "$target: $cannot" run "$target" -- true
+	fails 1 "$target: $cannot" hold "$target"
+	fails 1 "$target: $cannot" hold --detach "$target"
 	fails 1 "$target: (this kind of filesystem cannot be frozen|not frozen)" thaw "$target"
 	fails 1 "$target: (this kind of filesystem cannot be frozen|not frozen)" thaw --force "$target"
 	fails 1 "$target: this kind of filesystem cannot be frozen" status "$target"

@@ -30,19 +30,6 @@ ended() {
 	problem+="exit status $got, not $*: $(<"$err")"
 }
 
-gone() { [[ ! -e /proc/$1 ]] || grep -q '^State:[[:space:]]*Z' "/proc/$1/status" 2>/dev/null; }
-# child_of PID: has it one? In $child.
-child_of() {
-	local stat
-	for stat in /proc/[0-9]*/stat; do
-		read -r line 2>/dev/null <"$stat" || continue
-		read -r _ parent _ <<<"${line##*) }"
-		[[ $parent = "$1" ]] || continue
-		child=${stat//[!0-9]/}
-		return 0
-	done
-	return 1
-}
 killed_by() { echo $((128 + $(kill -l "$1"))); }
 
 # ---- While it is held
@@ -148,14 +135,14 @@ freeze_waits() {
 	problem=
 	for _ in 1 2 3 4 5; do
 		sync -f "$mnt"
-		dm_stall
+		dm_hang
 		start "$@"
 		if AWAIT=10 await is_state "$mnt" freezing; then
 			problem=
 			return 0
 		fi
 		problem+="not freezing but $(state_of "$mnt"), $(grep -s '^State' "/proc/$pid/status") $(<"$err")"$'\n'
-		dm_resume
+		dm_let_go
 		kill -KILL "$pid"
 		wait "$pid"
 	done
@@ -174,32 +161,31 @@ if have_dm; then
 
 			if freeze_waits "${command[@]}"; then
 				kill "-$signal" "$pid"
-				# The kernel's freeze waits for the device. A guardian's is left to it.
-				[[ $engine = guardian ]] || dm_resume
+				# What waits for the device is left to it.
 				ended "$(killed_by "$signal")"
-				[[ $engine != guardian ]] || dm_resume
+				dm_let_go
 			fi
 			result "SIG$signal to $verb while it freezes" "$problem"
 
 			echo dirty >"$mnt/file"
-			dm_stall
+			dm_hang
 			start "${command[@]}"
-			AWAIT=20 await blocked "$pid" && problem='' || problem="no sync"
+			AWAIT=20 await its_child_waits "$pid" && problem='' || problem="no sync"
 			kill "-$signal" "$pid"
-			dm_resume
 			ended "$(killed_by "$signal")"
+			dm_let_go
 			result "SIG$signal to $verb while it syncs before the freeze" "$problem"
 
 			[[ $verb = hold ]] || command=(run "$mnt" -- cat "$work/never")
 			start "${command[@]}"
 			await is_state "$mnt" frozen
 			if [[ $verb = run ]]; then await child_of "$pid"; else await test -s "$work/said"; fi
-			dm_stall
+			dm_hang
 			[[ $verb = hold ]] || kill -KILL "$child"
 			[[ $verb = run ]] || kill -TERM "$pid"
 			AWAIT=20 await blocked "$pid" && problem='' || problem="the thaw does not wait"
 			kill "-$signal" "$pid"
-			dm_resume
+			dm_let_go
 			ended 0 137
 			result "SIG$signal to $verb while it thaws" "$problem"
 		done

@@ -1,0 +1,508 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * The process that freezes. Opening a target, a sync and a freeze may each wait where no
+ * signal reaches them: for a permission that is not given, for a suspended device. So
+ * they are done by a child, which is killed and left behind when the time is over. The
+ * descriptors that it has are closed when it can end, and that thaws.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <pthread.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <blkid.h>
+#include <endian.h>
+
+#include "tool.h"
+
+/* So long after the start is first looked for what is in the way, and then so often. */
+#define LOOK_MS 300
+
+struct work {
+	const struct request *request;
+	int socket, cannot;
+	struct target *target;
+	_Atomic size_t opened; /* targets that may be looked at */
+	char **uuid;	       /* of each, for a report */
+	const char *_Atomic opening;
+};
+
+/* --- what it waits for --- */
+
+static void nap(long ms)
+{
+	const struct timespec time = {ms / 1000, ms % 1000 * 1000000};
+
+	nanosleep(&time, NULL);
+}
+
+static void send_note(int socket, const char *name, const char *why)
+{
+	struct packet packet = {.kind = PACKET_NOTE};
+
+	snprintf(packet.strings, sizeof(packet.strings), "%s: %s", name, why);
+	send(socket, &packet, sizeof(packet), MSG_DONTWAIT | MSG_NOSIGNAL);
+}
+
+static void *explain(void *arg)
+{
+	struct work *work = arg;
+	const char *opening;
+	size_t i;
+
+	for (;;) {
+		nap(LOOK_MS);
+		opening = work->opening;
+		if (opening) {
+			send_note(work->socket, opening,
+				  "opening it waits for a server or for a permission");
+			continue;
+		}
+		for (i = 0; i < work->opened; i++) {
+			char *why = blocked_by(&work->target[i]);
+
+			if (why)
+				send_note(work->socket, work->target[i].name, why);
+			free(why);
+			if (why)
+				break;
+		}
+	}
+	return NULL;
+}
+
+/* --- the targets --- */
+
+/* The superblock of ext4, from Documentation/filesystems/ext4/super.rst. */
+#define EXT4_FEATURE_COMPAT 0x45c /* from the beginning of the device; 32 bits */
+#define EXT4_FAST_COMMIT    0x400
+
+/*
+ * On kernels without freeze descriptors a freeze of it may never end, and what is synced
+ * after the thaw may be lost: see freezefd-guardian(7).
+ */
+static void warn_of_fast_commits(const struct target *target)
+{
+	uint32_t features = 0;
+	const char *engine;
+	char *device;
+	int fd;
+
+	if (!target->mounted || strcmp(target->mount.fstype, "ext4") != 0)
+		return;
+	engine = freezefd_engine(target->fd);
+	if (!engine || !strcmp(engine, "native"))
+		return;
+	device = stack_device_path(target->mount.dev);
+	fd = device ? open(device, O_RDONLY | O_CLOEXEC) : -1;
+	if (fd >= 0 &&
+	    pread(fd, &features, sizeof(features), EXT4_FEATURE_COMPAT) == sizeof(features) &&
+	    (le32toh(features) & EXT4_FAST_COMMIT))
+		complain(
+			target->name,
+			"warning: this kernel may hang when it freezes fast commits, and lose what is "
+			"synced after it; unmount it and 'tune2fs -O ^fast_commit %s'",
+			device);
+	if (fd >= 0)
+		close(fd);
+	free(device);
+}
+
+static void complain_unfreezable(const struct target *target)
+{
+	struct mount upper;
+
+	if (target->mounted && mounts_upper(the_mounts(), target->mount.dev, &upper))
+		complain(
+			target->name,
+			"an overlay cannot be frozen; name %s, the filesystem of its upper directory",
+			upper.dir);
+	else
+		complain_errno(target->name, -EOPNOTSUPP);
+}
+
+static bool is_mount_point(const struct target *target)
+{
+	struct statx stx;
+
+	return !target->device &&
+	       !statx(target->fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, 0, &stx) &&
+	       stx.stx_attributes & STATX_ATTR_MOUNT_ROOT;
+}
+
+/* True when it is one of the group now. *ok: whether to go on. */
+static bool take(struct work *work, struct target *target, bool *ok)
+{
+	const struct request *request = work->request;
+	struct freezefd_status status;
+	int err;
+
+	if (request->mountpoint && !is_mount_point(target)) {
+		complain(target->name, "not a mount point; mount it, or leave out --mountpoint");
+		return *ok = false;
+	}
+	err = freezefd_status(target->fd, &status);
+	if (err == -EOPNOTSUPP && (request->skip_unfreezable || request->all)) {
+		if (request->skip_unfreezable)
+			complain(target->name, "cannot be frozen; left out");
+		return false;
+	}
+	if (err == -EOPNOTSUPP) {
+		complain_unfreezable(target);
+		return *ok = false;
+	}
+	/* Other reasons the freeze tells. */
+	warn_of_fast_commits(target);
+	return true;
+}
+
+static bool is_excluded(const dev_t *excluded, size_t count, dev_t dev)
+{
+	for (size_t i = 0; i < count; i++)
+		if (excluded[i] == dev)
+			return true;
+	return false;
+}
+
+static bool open_one(struct work *work, const char *name, const dev_t *excluded)
+{
+	struct target *target = &work->target[work->opened];
+	bool ok = true;
+
+	work->opening = name;
+	if (!target_open(target, name)) {
+		work->opening = NULL;
+		return false;
+	}
+	work->opening = NULL;
+	if (!is_excluded(excluded, work->request->nr_excluded, target->mount.dev) &&
+	    take(work, target, &ok))
+		work->opened++;
+	else
+		target_close(target);
+	return ok;
+}
+
+/* A filesystem on a disk of this machine: others need not be asked, and may not answer. */
+static bool is_local(const struct mount *mount)
+{
+	return major(mount->dev) || !strcmp(mount->fstype, "btrfs") ||
+	       !strcmp(mount->fstype, "bcachefs");
+}
+
+static bool open_all(struct work *work, const dev_t *excluded)
+{
+	struct mount mount, first;
+
+	for (size_t i = 0; mounts_at(the_mounts(), i, &mount); i++) {
+		/* Once each. */
+		if (!is_local(&mount) || !mount_of_dev(mount.dev, &first) ||
+		    first.dir != mount.dir ||
+		    is_excluded(excluded, work->request->nr_excluded, mount.dev))
+			continue;
+		if (!open_one(work, mount.dir, excluded))
+			return false;
+	}
+	return true;
+}
+
+static bool open_targets(struct work *work)
+{
+	const struct request *request = work->request;
+	dev_t *excluded = array(NULL, request->nr_excluded, sizeof(*excluded));
+	size_t count = request->count;
+	struct target target;
+	struct mount mount;
+	bool ok = true;
+
+	if (request->all)
+		while (mounts_at(the_mounts(), count, &mount))
+			count++;
+	work->target = array(NULL, count, sizeof(*work->target));
+	for (size_t i = 0; ok && i < request->nr_excluded; i++) {
+		ok = target_open(&target, request->excluded[i]);
+		if (ok)
+			excluded[i] = target.mount.dev;
+		target_close(&target);
+	}
+	for (size_t i = 0; ok && i < request->count; i++)
+		ok = open_one(work, request->names[i], excluded);
+	if (ok && request->all)
+		ok = open_all(work, excluded);
+	if (ok && !work->opened) {
+		complain(request->verb, "no filesystem is left to freeze; name others");
+		ok = false;
+	}
+	free(excluded);
+	return ok;
+}
+
+/* --- what would wait for itself --- */
+
+static const struct target *target_of(const struct work *work, dev_t dev)
+{
+	for (size_t i = 0; i < work->opened; i++)
+		if (work->target[i].mount.dev == dev)
+			return &work->target[i];
+	return NULL;
+}
+
+/* Is this file on one of the filesystems? Of an overlay, that to which it writes. */
+static bool lies_on_target(const struct work *work, const char *path)
+{
+	struct mount mount, upper;
+	struct stat st;
+
+	/* Writing to a pipe or a device waits for no filesystem. */
+	if (stat(path, &st) || !(S_ISREG(st.st_mode) || S_ISDIR(st.st_mode)) ||
+	    !mounts_of_file(the_mounts(), AT_FDCWD, path, &mount))
+		return false;
+	while (mounts_upper(the_mounts(), mount.dev, &upper))
+		mount = upper;
+	return target_of(work, mount.dev);
+}
+
+static void find_target(void *arg, bool is_device, dev_t dev)
+{
+	struct {
+		const struct work *work;
+		const struct target *found;
+	} *search = arg;
+
+	if (!is_device && !search->found)
+		search->found = target_of(search->work, dev);
+}
+
+/* Memory that is written to a device which keeps its data on what is frozen: everything may wait. */
+static bool swap_lies_on_target(const struct work *work)
+{
+	struct {
+		const struct work *work;
+		const struct target *found;
+	} search = {work, NULL};
+	FILE *file = fopen("/proc/swaps", "re");
+	char line[512], path[256];
+	struct stat st;
+
+	while (file && !search.found && fgets(line, sizeof(line), file))
+		if (sscanf(line, "%255s", path) == 1 && !stat(path, &st) && S_ISBLK(st.st_mode))
+			stack_below_device(the_mounts(), st.st_rdev, find_target, &search);
+	if (file)
+		fclose(file);
+	if (search.found)
+		complain(search.found->name,
+			 "memory is swapped to %s, which lies on it; 'swapoff %s', or --force",
+			 path, path);
+	return search.found;
+}
+
+static bool would_wait_for_itself(const struct work *work)
+{
+	const struct request *request = work->request;
+
+	for (size_t i = 0; i < request->nr_places; i++) {
+		if (!lies_on_target(work, request->place[i].path))
+			continue;
+		complain(
+			request->place[i].name,
+			"on a filesystem that is to be frozen, where a write waits for the thaw; move it, or use --force");
+		return true;
+	}
+	return swap_lies_on_target(work);
+}
+
+/* --- the freeze --- */
+
+/* Nobody's writers wait while the device cannot be written to anyhow. */
+static void await_below(const struct work *work)
+{
+	bool blocked;
+
+	do {
+		blocked = false;
+		for (size_t i = 0; !blocked && i < work->opened; i++) {
+			char *why = blocked_below(&work->target[i]);
+
+			blocked = why;
+			free(why);
+		}
+		if (blocked)
+			nap(20);
+	} while (blocked);
+}
+
+/* Is it a FIFREEZE in force that keeps us from freezing? Such a one has no holder to be named. */
+static bool frozen_by_others(const struct target *target, int err)
+{
+	struct freezefd_status status;
+
+	return err == -EBUSY && !freezefd_status(target->fd, &status) &&
+	       status.state == FREEZE_STATE_FROZEN && status.user_holds;
+}
+
+static int freeze_group(struct work *work, int *fds)
+{
+	const struct request *request = work->request;
+	struct freezefd_options options = {
+		.size = sizeof(options),
+		.flags = request->flags,
+		.timeout_ns = request->timeout_ns,
+	};
+	int *targets = array(NULL, work->opened, sizeof(*targets)), ret;
+	size_t failed = 0;
+
+	/* One that is given up lets the writers go, too. */
+	if (request->within_ns && (!options.timeout_ns || request->within_ns < options.timeout_ns))
+		options.timeout_ns = request->within_ns;
+	for (size_t i = 0; i < work->opened; i++)
+		targets[i] = work->target[i].fd;
+	ret = freezefd_open_group(targets, fds, work->opened, &options, &failed);
+	free(targets);
+	if (ret && frozen_by_others(&work->target[failed], ret))
+		complain(
+			work->target[failed].name,
+			"frozen by FIFREEZE (fsfreeze, a guest agent, freezefd in a container) or device-mapper, which share with nobody; wait for the end of that");
+	else if (ret)
+		complain_engine(work->target[failed].name, ret);
+	return ret;
+}
+
+/* The deadline was that of the freeze; from here on it is that of the hold. 0 or an errno value. */
+static int set_deadline(const struct request *request, int fd, uint64_t frozen_ns)
+{
+	uint64_t left = request->timeout_ns, over = now_ns() - frozen_ns;
+
+	if (!request->within_ns || (left && left <= request->within_ns))
+		return 0;
+	if (left)
+		left = left > over ? left - over : 1;
+	return freezefd_set_timeout(fd, left);
+}
+
+static char *uuid_of(const struct target *target)
+{
+	char *device = stack_device_path(target->device ? target->device : target->mount.dev);
+	const char *path = device, *value;
+	blkid_probe probe;
+	char *uuid = NULL;
+
+	if (!path && target->mounted)
+		path = target->mount.source;
+	probe = path ? blkid_new_probe_from_filename(path) : NULL;
+	if (probe && !blkid_do_safeprobe(probe) &&
+	    !blkid_probe_lookup_value(probe, "UUID", &value, NULL))
+		uuid = copy(value);
+	blkid_free_probe(probe);
+	free(device);
+	return uuid;
+}
+
+/* A string and its end. */
+static void put(struct packet *packet, size_t *size, const char *string)
+{
+	size_t len = string ? strnlen(string, PATH_MAX - 1) : 0;
+
+	if (len)
+		memcpy(packet->strings + *size, string, len);
+	packet->strings[*size + len] = 0;
+	*size += len + 1;
+}
+
+static bool send_hold(const struct work *work, size_t i, int fd)
+{
+	const struct target *target = &work->target[i];
+	struct packet packet = {.kind = PACKET_HOLD};
+	union {
+		struct cmsghdr align;
+		char space[CMSG_SPACE(sizeof(int))];
+	} control = {0};
+	struct iovec iov = {.iov_base = &packet};
+	struct msghdr msg = {.msg_iov = &iov,
+			     .msg_iovlen = 1,
+			     .msg_control = &control,
+			     .msg_controllen = sizeof(control)};
+	struct cmsghdr *cmsg = CMSG_FIRSTHDR(&msg);
+	struct freezefd_status status = {0};
+	char *device = target->mounted ? NULL : stack_device_path(target->device);
+	size_t size = 0;
+	int err = freezefd_status(fd, &status);
+
+	packet.frozen_ns = now_ns() - status.frozen_ns;
+	if (!err)
+		err = set_deadline(work->request, fd, packet.frozen_ns);
+	if (err) {
+		complain_errno(target->name, err);
+		return false;
+	}
+	put(&packet, &size, target->name);
+	put(&packet, &size, target->mounted ? target->mount.dir : NULL);
+	put(&packet, &size, target->mounted ? target->mount.source : device);
+	put(&packet, &size, target->mounted ? target->mount.fstype : NULL);
+	put(&packet, &size, work->uuid[i]);
+	put(&packet, &size, freezefd_engine(fd));
+	free(device);
+	iov.iov_len = offsetof(struct packet, strings) + size;
+	*cmsg = (struct cmsghdr){.cmsg_level = SOL_SOCKET,
+				 .cmsg_type = SCM_RIGHTS,
+				 .cmsg_len = CMSG_LEN(sizeof(fd))};
+	memcpy(CMSG_DATA(cmsg), &fd, sizeof(fd));
+	return sendmsg(work->socket, &msg, MSG_NOSIGNAL) > 0;
+}
+
+struct sent {
+	int fd;
+	size_t target;
+};
+
+static int by_fd(const void *a, const void *b)
+{
+	return ((const struct sent *)a)->fd - ((const struct sent *)b)->fd;
+}
+
+/* In the order of their numbers, which is the one in which they can be closed. */
+static bool send_holds(const struct work *work, const int *fds)
+{
+	struct sent *sent = array(NULL, work->opened, sizeof(*sent));
+	size_t count = 0;
+	bool ok = true;
+
+	for (size_t i = 0; i < work->opened; i++)
+		if (fds[i] >= 0)
+			sent[count++] = (struct sent){fds[i], i};
+	qsort(sent, count, sizeof(*sent), by_fd);
+	for (size_t i = 0; ok && i < count; i++)
+		ok = send_hold(work, sent[i].target, sent[i].fd);
+	free(sent);
+	return ok;
+}
+
+void freeze_all(const struct request *request, int socket, int cannot)
+{
+	struct work work = {.request = request, .socket = socket, .cannot = cannot};
+	struct packet done = {.kind = PACKET_DONE, .status = cannot};
+	pthread_t thread;
+	int *fds;
+
+	the_mounts(); /* from here on both threads only read it */
+	if (pthread_create(&thread, NULL, explain, &work))
+		complain(request->verb, "cannot tell what a freeze waits for: no thread");
+	if (open_targets(&work) && (request->force || !would_wait_for_itself(&work))) {
+		work.uuid = array(NULL, work.opened, sizeof(*work.uuid));
+		for (size_t i = 0; i < work.opened; i++)
+			work.uuid[i] = request->report ? uuid_of(&work.target[i]) : NULL;
+		await_below(&work);
+		fds = array(NULL, work.opened, sizeof(*fds));
+		if (!freeze_group(&work, fds) && send_holds(&work, fds))
+			done.status = 0;
+	}
+	send(socket, &done, offsetof(struct packet, strings), MSG_NOSIGNAL);
+	_exit(0); /* the other thread may wait for ever */
+}

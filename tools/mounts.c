@@ -37,29 +37,26 @@ static struct libmnt_table *mounts(void)
 	return table;
 }
 
-static void describe(struct libmnt_fs *fs, struct mount *mount)
-{
-	struct libmnt_iter *iter = mnt_new_iter(MNT_ITER_FORWARD);
-	struct libmnt_fs *each;
-
-	*mount = (struct mount){
-		.dev = mnt_fs_get_devno(fs),
-		.dir = mnt_fs_get_target(fs),
-		.source = mnt_fs_get_source(fs),
-		.fstype = mnt_fs_get_fstype(fs),
-	};
-	while (iter && !mnt_table_next_fs(mounts(), iter, &each) && each != fs)
-		mount->order++;
-	mnt_free_iter(iter);
-}
-
+/* In one pass: there may be thousands of mounts, and of devices to ask it for. */
 bool mount_of_dev(dev_t dev, struct mount *mount)
 {
-	struct libmnt_fs *fs = mnt_table_find_devno(mounts(), dev, MNT_ITER_FORWARD);
+	struct libmnt_iter *iter = mnt_new_iter(MNT_ITER_FORWARD);
+	struct libmnt_fs *fs;
+	bool found = false;
 
-	if (fs)
-		describe(fs, mount);
-	return fs;
+	for (int order = 0; iter && !found && !mnt_table_next_fs(mounts(), iter, &fs); order++) {
+		found = mnt_fs_get_devno(fs) == dev;
+		if (found)
+			*mount = (struct mount){
+				.dev = dev,
+				.order = order,
+				.dir = mnt_fs_get_target(fs),
+				.source = mnt_fs_get_source(fs),
+				.fstype = mnt_fs_get_fstype(fs),
+			};
+	}
+	mnt_free_iter(iter);
+	return found;
 }
 
 /* The library knows the filesystem of a device that it is not named after: btrfs, the log of XFS. */

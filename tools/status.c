@@ -11,12 +11,15 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
+#include "../lib/private.h"
 #include "tool.h"
 
 enum {
 	TARGET,
 	SOURCE,
 	FSTYPE,
+	LABEL,
+	UUID,
 	STATE,
 	FOR,
 	SINCE,
@@ -24,6 +27,8 @@ enum {
 	USER,
 	BDEV,
 	KERNEL,
+	WAITERS,
+	WAITING,
 	HOLDERS,
 	ENGINE,
 	COLUMNS
@@ -33,6 +38,8 @@ static const struct column columns[] = {
 	[TARGET] = {"TARGET", "where the filesystem is mounted"},
 	[SOURCE] = {"SOURCE", "its device"},
 	[FSTYPE] = {"FSTYPE", "its type"},
+	[LABEL] = {"LABEL", "its label", .hidden = true},
+	[UUID] = {"UUID", "its UUID", .hidden = true},
 	[STATE] = {"STATE", "thawed, freezing or frozen"},
 	[FOR] = {"FOR", "how long it has been frozen (seconds in JSON)", .number = true},
 	[SINCE] = {"SINCE", "the moment it was frozen", .hidden = true},
@@ -40,6 +47,8 @@ static const struct column columns[] = {
 	[USER] = {"USER", "holds of FIFREEZE and device-mapper", .number = true},
 	[BDEV] = {"BDEV", "those of USER that are device-mapper's", .number = true, .hidden = true},
 	[KERNEL] = {"KERNEL", "holds of the kernel itself", .number = true},
+	[WAITERS] = {"WAITERS", "tasks that wait for the thaw; empty: not known", .number = true},
+	[WAITING] = {"WAITING", "their processes, the first of them", .hidden = true},
 	[HOLDERS] = {"HOLDERS", "processes with a freeze descriptor that holds it"},
 	[ENGINE] = {"ENGINE", "who answers"},
 };
@@ -65,9 +74,19 @@ struct view {
 	struct holders holders;
 };
 
-static char *holders_of(struct view *view, dev_t dev, dev_t device)
+/* "LIST, COMMAND (PID)"; takes both strings. */
+static char *add_process(char *list, char *command, pid_t pid)
 {
-	char *list = NULL, *more;
+	char *more = text("%s%s%s (%d)", list ? list : "", list ? ", " : "", command, pid);
+
+	free(list);
+	free(command);
+	return more;
+}
+
+static char *holders_of(struct view *view, dev_t dev, const char *device)
+{
+	char *list = NULL;
 
 	if (!view->holders_known)
 		holders_read(&view->holders);
@@ -75,31 +94,67 @@ static char *holders_of(struct view *view, dev_t dev, dev_t device)
 	for (size_t i = 0; i < view->holders.count; i++) {
 		const struct holder *holder = &view->holders.holder[i];
 
-		if (!holder_holds(holder, dev, device))
-			continue;
-		more = text("%s%s%s (%d)", list ? list : "", list ? ", " : "", holder->command,
-			    holder->pid);
-		free(list);
-		list = more;
+		if (holder_holds(holder, dev, device))
+			list = add_process(list, copy(holder->command), holder->pid);
 	}
 	return list;
 }
 
-static const char *state_name(uint32_t state)
+/* Who waits for the thaw. Nobody waits for what is not frozen; where it is not known the cells stay empty. */
+static void add_waiters(int fd, uint32_t state, char **cells)
 {
-	static const char *const names[] = {
-		[FREEZE_STATE_THAWED] = "thawed",
-		[FREEZE_STATE_FREEZING] = "freezing",
-		[FREEZE_STATE_FROZEN] = "frozen",
-	};
+	struct waiters waiters = {0};
+	char *list = NULL, *more;
 
-	return state < ARRAY_SIZE(names) ? names[state] : "unknown";
+	if (state != FREEZE_STATE_THAWED && private_freezefd_waiters(fd, &waiters))
+		return;
+	cells[WAITERS] = text("%u", waiters.count);
+	for (unsigned int i = 0; i < waiters.processes; i++)
+		list = add_process(list, command_of(waiters.pid[i]), waiters.pid[i]);
+	if (list && waiters.listed < waiters.count) {
+		more = text("%s and %u more", list, waiters.count - waiters.listed);
+		free(list);
+		list = more;
+	}
+	cells[WAITING] = list;
+}
+
+/* Of a filesystem on several devices, the one it was mounted by; 0: none. */
+static dev_t device_of(const struct target *target)
+{
+	struct stat st;
+
+	if (target->device)
+		return target->device;
+	if (major(target->mount.dev))
+		return target->mount.dev;
+	if (target->mounted && !strncmp(target->mount.source, "/dev/", 5) &&
+	    !stat(target->mount.source, &st) && S_ISBLK(st.st_mode))
+		return st.st_rdev;
+	return 0;
+}
+
+/* From what is written on the device. */
+static void add_probed(const struct target *target, char **cells)
+{
+	dev_t device = device_of(target);
+	struct probed probed;
+
+	if (!device || !probe_device(device, &probed))
+		return;
+	if (!cells[FSTYPE] && *probed.type)
+		cells[FSTYPE] = copy(probed.type);
+	if (*probed.label)
+		cells[LABEL] = copy(probed.label);
+	if (*probed.uuid)
+		cells[UUID] = copy(probed.uuid);
 }
 
 static void add(struct view *view, const struct target *target,
 		const struct freezefd_status *status)
 {
 	const char *engine = freezefd_engine(target->fd);
+	char *device = target->device ? device_path(target->device) : NULL;
 	char *cells[COLUMNS] = {
 		[STATE] = copy(state_name(status->state)),
 		[FDS] = text("%" PRIu32, status->fd_holds),
@@ -113,15 +168,21 @@ static void add(struct view *view, const struct target *target,
 		cells[TARGET] = copy(target->mount.dir);
 		cells[SOURCE] = copy(target->mount.source);
 		cells[FSTYPE] = copy(target->mount.fstype);
-	} else if (target->device) {
-		cells[SOURCE] = device_path(target->device);
+	} else if (device) {
+		cells[SOURCE] = copy(device);
 	}
+	if (table_shows(view->table, LABEL) || table_shows(view->table, UUID) ||
+	    (!target->mounted && table_shows(view->table, FSTYPE)))
+		add_probed(target, cells);
 	if (status->frozen_ns) {
 		cells[FOR] = show_duration(status->frozen_ns, view->json);
 		cells[SINCE] = format_since(status->frozen_ns);
 	}
-	if (status->fd_holds)
-		cells[HOLDERS] = holders_of(view, target->mount.dev, target->device);
+	if (table_shows(view->table, WAITERS) || table_shows(view->table, WAITING))
+		add_waiters(target->fd, status->state, cells);
+	if (status->fd_holds && table_shows(view->table, HOLDERS))
+		cells[HOLDERS] = holders_of(view, target->mount.dev, device);
+	free(device);
 	table_row(view->table, cells);
 }
 

@@ -95,6 +95,20 @@ char *device_path(dev_t device);
 /* How many loop devices there are between this filesystem and a real disk. */
 int loop_depth(const struct mount *mount);
 
+/* names.c: as in /proc/PID/fdinfo; never NULL */
+
+const char *state_name(uint32_t state);
+const char *hold_name(uint32_t hold);
+
+/* probe.c: what is on a block device */
+
+struct probed {
+	char type[32], label[512], uuid[128]; /* empty: it has none */
+};
+
+/* False when the device does not answer within half a second. */
+bool probe_device(dev_t device, struct probed *probed);
+
 /* target.c */
 
 struct target {
@@ -148,10 +162,12 @@ struct holders {
 	bool unknown;	   /* there is no /proc, of which has been complained */
 };
 
+/* Of /proc/PID/comm; "?" when the process is gone. Freed by the caller. */
+char *command_of(pid_t pid);
 void holders_read(struct holders *holders);
 void holders_free(struct holders *holders);
-/* Does this descriptor hold the filesystem of a superblock or of a block device frozen? */
-bool holder_holds(const struct holder *holder, dev_t dev, dev_t device);
+/* Does this descriptor hold the filesystem of a superblock, or of a block device ("/dev/sda1"), frozen? */
+bool holder_holds(const struct holder *holder, dev_t dev, const char *device);
 
 /* holds.c: a set of freeze descriptors */
 
@@ -234,6 +250,8 @@ struct table;
 /* NULL when a column is unknown, after a complaint. */
 struct table *table_new(const char *name, const struct column *columns, size_t count,
 			const struct table_options *options);
+/* Is the column one of those that are printed? */
+bool table_shows(const struct table *table, size_t column);
 /* One string a column, which the table frees; NULL: empty. */
 void table_row(struct table *table, char **cells);
 void table_write(struct table *table, FILE *out);

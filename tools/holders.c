@@ -285,15 +285,19 @@ void holders_free(struct holders *holders)
 	free(holders->holder);
 }
 
-bool holder_holds(const struct holder *holder, dev_t dev, const char *device)
+bool holder_of(const struct holder *holder, dev_t dev, const char *device)
 {
 	const struct fdinfo *info = &holder->info;
 
-	if (!strcmp(info->hold, "held"))
-		for (size_t i = 0; i < info->count; i++)
-			/* By name for one on several devices that is not mounted. */
-			if (info->fs[i].dev == dev ||
-			    (device && !strcmp(device + strlen("/dev/"), info->fs[i].id)))
-				return true;
+	for (size_t i = 0; i < info->count; i++)
+		/* By name for one on several devices that is not mounted. */
+		if (info->fs[i].dev == dev ||
+		    (device && !strcmp(device + strlen("/dev/"), info->fs[i].id)))
+			return true;
 	return false;
+}
+
+bool holder_holds(const struct holder *holder, dev_t dev, const char *device)
+{
+	return !strcmp(holder->info.hold, "held") && holder_of(holder, dev, device);
 }

@@ -20,11 +20,17 @@
 /* So many filesystems and devices may lie on each other. */
 #define MAX_DEPTH 16
 
-/* The table lives as long as the process: what mount_of_...() return points into it. */
+/* What mount_of_...() return points into it. */
+static struct libmnt_table *table;
+
+void mounts_forget(void)
+{
+	mnt_unref_table(table);
+	table = NULL;
+}
+
 static struct libmnt_table *mounts(void)
 {
-	static struct libmnt_table *table;
-
 	if (!table) {
 		table = mnt_new_table_from_file("/proc/self/mountinfo");
 		if (!table) {

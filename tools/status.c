@@ -1,15 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* freezefd status: what is frozen, since when, by whom. */
-#include <errno.h>
-#include <fcntl.h>
 #include <getopt.h>
-#include <glob.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <sys/sysmacros.h>
-#include <unistd.h>
 
 #include "../lib/private.h"
 #include "tool.h"
@@ -119,25 +113,10 @@ static void add_waiters(int fd, uint32_t state, char **cells)
 	cells[WAITING] = list;
 }
 
-/* Of a filesystem on several devices, the one it was mounted by; 0: none. */
-static dev_t device_of(const struct target *target)
-{
-	struct stat st;
-
-	if (target->device)
-		return target->device;
-	if (major(target->mount.dev))
-		return target->mount.dev;
-	if (target->mounted && !strncmp(target->mount.source, "/dev/", 5) &&
-	    !stat(target->mount.source, &st) && S_ISBLK(st.st_mode))
-		return st.st_rdev;
-	return 0;
-}
-
 /* From what is written on the device. */
 static void add_probed(const struct target *target, char **cells)
 {
-	dev_t device = device_of(target);
+	dev_t device = target_device(target);
 	struct probed probed;
 
 	if (!device || !probe_device(device, &probed))
@@ -211,89 +190,11 @@ static void ask_named(struct view *view, char **names)
 	}
 }
 
-/* 0: a drive without a medium, an unused loop device. */
-static unsigned long long device_size(const char *sysfs)
+static void add_found(void *view, const struct target *target,
+		      const struct freezefd_status *status)
 {
-	char *path = text("%s/size", sysfs);
-	FILE *file = fopen(path, "re");
-	unsigned long long size = 0;
-
-	free(path);
-	if (file && fscanf(file, "%llu", &size) != 1)
-		size = 0;
-	if (file)
-		fclose(file);
-	return size;
-}
-
-/*
- * By device: the way to a mount point may lead through a server that does not answer, and none
- * leads to what was unmounted while frozen.
- */
-static int open_device(dev_t device)
-{
-	char *path = device_path(device);
-	int fd = path ? open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC) : -1;
-	struct mount mount;
-
-	free(path);
-	return fd < 0 && mount_of_dev(device, &mount) ? mount_open(&mount) : fd;
-}
-
-static bool contains(const dev_t *devs, size_t count, dev_t dev)
-{
-	for (size_t i = 0; i < count; i++)
-		if (devs[i] == dev)
-			return true;
-	return false;
-}
-
-/* The filesystems of all block devices, once each, but for those that are neither mounted nor frozen. */
-static void ask_all(struct view *view)
-{
-	size_t unreadable = 0, nr_seen = 0;
-	glob_t devices = {0};
-	dev_t *seen;
-	int err = 0;
-
-	glob("/sys/dev/block/*", 0, NULL, &devices);
-	seen = array(NULL, devices.gl_pathc, sizeof(*seen));
-	/* That there is no engine, or none for this user, is said once. */
-	for (size_t i = 0; i < devices.gl_pathc && err != -ENOSYS && err != -EPERM; i++) {
-		const char *sysfs = devices.gl_pathv[i];
-		struct target target = {.fd = -1};
-		struct freezefd_status status;
-		unsigned int maj, min;
-
-		if (sscanf(sysfs, "/sys/dev/block/%u:%u", &maj, &min) != 2 || !device_size(sysfs))
-			continue;
-		target.device = makedev(maj, min);
-		target.fd = open_device(target.device);
-		if (target.fd < 0) {
-			unreadable += errno == EACCES || errno == EPERM;
-			continue;
-		}
-		err = freezefd_status(target.fd, &status);
-		if (err && err != -ENODEV && err != -EOPNOTSUPP) {
-			complain_errno(err == -ENOSYS || err == -EPERM ? "status" : sysfs, err);
-			view->failed = true;
-		}
-		if (!err && !contains(seen, nr_seen, status.dev)) {
-			seen[nr_seen++] = status.dev;
-			target.mounted = mount_of_dev(status.dev, &target.mount);
-			target.mount.dev = status.dev;
-			if (target.mounted || status.state != FREEZE_STATE_THAWED)
-				add(view, &target, &status);
-		}
-		target_close(&target);
-	}
-	free(seen);
-	globfree(&devices);
-	if (unreadable) {
-		complain("/dev", "%zu block device%s could not be asked; become root", unreadable,
-			 unreadable == 1 ? "" : "s");
-		view->failed = true;
-	}
+	if (target->mounted || status->state != FREEZE_STATE_THAWED)
+		add(view, target, status);
 }
 
 int cmd_status(int argc, char **argv)
@@ -333,8 +234,8 @@ int cmd_status(int argc, char **argv)
 		return EXIT_USAGE;
 	if (optind < argc)
 		ask_named(&view, argv + optind);
-	else
-		ask_all(&view);
+	else if (!each_filesystem(add_found, &view))
+		view.failed = true;
 	holders_free(&view.holders);
 	if (table_print(view.table))
 		view.failed = true;

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include <libmount.h>
@@ -82,6 +83,21 @@ int target_file(const struct target *target)
 	if (!target->device)
 		return fcntl(target->fd, F_DUPFD_CLOEXEC, 0);
 	return target->mounted ? mount_open(&target->mount) : -ENOENT;
+}
+
+dev_t target_device(const struct target *target)
+{
+	struct stat st;
+
+	if (target->device)
+		return target->device;
+	if (major(target->mount.dev))
+		return target->mount.dev;
+	if (target->mounted && target->mount.source &&
+	    !strncmp(target->mount.source, "/dev/", 5) && !stat(target->mount.source, &st) &&
+	    S_ISBLK(st.st_mode))
+		return st.st_rdev;
+	return 0;
 }
 
 void target_close(struct target *target)

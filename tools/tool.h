@@ -83,6 +83,8 @@ struct mount {
 	const char *dir, *source, *fstype;
 };
 
+/* What was known of mounts is read anew: the strings of every struct mount are gone. */
+void mounts_forget(void);
 /* The mount of a superblock, of an open file; false when there is none. */
 bool mount_of_dev(dev_t dev, struct mount *mount);
 bool mount_of_file(int fd, struct mount *mount);
@@ -125,7 +127,22 @@ bool target_open(struct target *target, const char *name);
 int mount_open(const struct mount *mount);
 /* The same for a target, or the file that it is. */
 int target_file(const struct target *target);
+/* Its block device; of a filesystem on several the one it was mounted by; 0: none. */
+dev_t target_device(const struct target *target);
 void target_close(struct target *target);
+
+/* devices.c */
+
+typedef void filesystem_fn(void *arg, const struct target *target,
+			   const struct freezefd_status *status);
+
+/* A block device, or where it is mounted when it may not be opened; -1 with errno set. */
+int device_open(dev_t device);
+/*
+ * The filesystems in use on block devices, once each, mounted here or not. False after a
+ * complaint: not all could be asked.
+ */
+bool each_filesystem(filesystem_fn *tell, void *arg);
 
 /* holders.c: who holds what, as /proc tells it */
 
@@ -166,6 +183,8 @@ struct holders {
 char *command_of(pid_t pid);
 void holders_read(struct holders *holders);
 void holders_free(struct holders *holders);
+/* Is this descriptor one for the filesystem of a superblock, or of a block device ("/dev/sda1")? */
+bool holder_of(const struct holder *holder, dev_t dev, const char *device);
 /* Does this descriptor hold the filesystem of a superblock, or of a block device ("/dev/sda1"), frozen? */
 bool holder_holds(const struct holder *holder, dev_t dev, const char *device);
 

@@ -45,7 +45,7 @@ static bool contains(const dev_t *devs, size_t count, dev_t dev)
 	return false;
 }
 
-bool each_filesystem(filesystem_fn *tell, void *arg)
+bool each_filesystem(filesystem_fn *tell, void *arg, bool quiet)
 {
 	size_t unreadable = 0, nr_seen = 0;
 	glob_t devices = {0};
@@ -72,7 +72,9 @@ bool each_filesystem(filesystem_fn *tell, void *arg)
 		}
 		err = freezefd_status(target.fd, &status);
 		if (err && err != -ENODEV && err != -EOPNOTSUPP) {
-			complain_errno(err == -ENOSYS || err == -EPERM ? "status" : sysfs, err);
+			if (!quiet)
+				complain_errno(err == -ENOSYS || err == -EPERM ? "status" : sysfs,
+					       err);
 			ok = false;
 		}
 		if (!err && !contains(seen, nr_seen, status.dev)) {
@@ -85,10 +87,8 @@ bool each_filesystem(filesystem_fn *tell, void *arg)
 	}
 	free(seen);
 	globfree(&devices);
-	if (unreadable) {
+	if (unreadable && !quiet)
 		complain("/dev", "%zu block device%s could not be asked; become root", unreadable,
 			 unreadable == 1 ? "" : "s");
-		ok = false;
-	}
-	return ok;
+	return ok && !unreadable;
 }

@@ -190,8 +190,7 @@ static void ask_named(struct view *view, char **names)
 	}
 }
 
-static void add_found(void *view, const struct target *target,
-		      const struct freezefd_status *status)
+static void add_found(void *view, const struct target *target, const struct freezefd_status *status)
 {
 	if (target->mounted || status->state != FREEZE_STATE_THAWED)
 		add(view, target, status);
@@ -234,7 +233,7 @@ int cmd_status(int argc, char **argv)
 		return EXIT_USAGE;
 	if (optind < argc)
 		ask_named(&view, argv + optind);
-	else if (!each_filesystem(add_found, &view))
+	else if (!each_filesystem(add_found, &view, false))
 		view.failed = true;
 	holders_free(&view.holders);
 	if (table_print(view.table))

@@ -28,6 +28,7 @@
 
 int cmd_hold(int argc, char **argv);
 int cmd_list(int argc, char **argv);
+int cmd_monitor(int argc, char **argv);
 int cmd_release(int argc, char **argv);
 int cmd_run(int argc, char **argv);
 int cmd_status(int argc, char **argv);
@@ -129,6 +130,8 @@ int mount_open(const struct mount *mount);
 int target_file(const struct target *target);
 /* Its block device; of a filesystem on several the one it was mounted by; 0: none. */
 dev_t target_device(const struct target *target);
+/* Is it on the same filesystem or device as one of the list? Everything is among none. */
+bool target_among(const struct target *list, size_t count, const struct target *target);
 void target_close(struct target *target);
 
 /* devices.c */
@@ -140,9 +143,17 @@ typedef void filesystem_fn(void *arg, const struct target *target,
 int device_open(dev_t device);
 /*
  * The filesystems in use on block devices, once each, mounted here or not. False after a
- * complaint: not all could be asked.
+ * complaint, unless quiet: not all could be asked.
  */
-bool each_filesystem(filesystem_fn *tell, void *arg);
+bool each_filesystem(filesystem_fn *tell, void *arg, bool quiet);
+
+/* metrics.c, for monitor.c */
+
+/*
+ * OpenMetrics of the filesystems of the targets, of all when there are none; to standard output
+ * when there is no file. The exit status.
+ */
+int write_metrics(const struct target *only, size_t count, const char *file);
 
 /* holders.c: who holds what, as /proc tells it */
 

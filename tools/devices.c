@@ -45,6 +45,12 @@ static bool contains(const dev_t *devs, size_t count, dev_t dev)
 	return false;
 }
 
+/* Is it the same for each? */
+static bool is_general(int err)
+{
+	return err == -ENOSYS || err == -EPERM || err == -ELIBACC;
+}
+
 bool each_filesystem(filesystem_fn *tell, void *arg, bool quiet)
 {
 	size_t unreadable = 0, nr_seen = 0;
@@ -56,7 +62,7 @@ bool each_filesystem(filesystem_fn *tell, void *arg, bool quiet)
 	glob("/sys/dev/block/*", 0, NULL, &devices);
 	seen = array(NULL, devices.gl_pathc, sizeof(*seen));
 	/* That there is no engine, or none for this user, is said once. */
-	for (size_t i = 0; i < devices.gl_pathc && err != -ENOSYS && err != -EPERM; i++) {
+	for (size_t i = 0; i < devices.gl_pathc && !is_general(err); i++) {
 		const char *sysfs = devices.gl_pathv[i];
 		struct target target = {.fd = -1};
 		struct freezefd_status status;

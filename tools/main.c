@@ -18,6 +18,7 @@ static const struct verb {
 	{"thaw", "end somebody else's freeze", cmd_thaw},
 	{"list", "which processes hold what", cmd_list},
 	{"monitor", "freezes and thaws as they happen, or metrics", cmd_monitor},
+	{"doctor", "which engines work here, and what would make others work", cmd_doctor},
 };
 
 static void print_help(FILE *out)

@@ -26,6 +26,7 @@
 /* An option without a letter. */
 #define MAY_STAY_FROZEN 256
 
+int cmd_doctor(int argc, char **argv);
 int cmd_hold(int argc, char **argv);
 int cmd_list(int argc, char **argv);
 int cmd_monitor(int argc, char **argv);

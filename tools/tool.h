@@ -231,6 +231,12 @@ void holds_thaw(struct holds *holds);
 int holds_verdict(const struct holds *holds);
 void holds_free(struct holds *holds);
 
+/* journal.c, for holds.c */
+
+/* Half of the timeout from now, if there is one, the journal is warned, unless it thaws before. */
+void journal_frozen(const struct holds *holds);
+void journal_thawed(void);
+
 /* signals.c */
 
 /* TERM, INT, HUP or QUIT has come since catch_signals(). */

@@ -17,9 +17,9 @@ enum {
 	SB_ARG_NAME, /* of the block device that the descriptor is, in sysfs: 4 words */
 	SB_ARG_PEER = SB_ARG_NAME + 4, /* not 0: who has the other end of the socket? */
 	SB_ARG_FIRST,		       /* descriptor of a process that dies to look at */
-	SB_ARG_LEVEL,		       /* not 0: who waits for the superblock of this id? 1 to SB_LEVELS */
-	SB_ARG_AFTER,		       /* the last waiter of an earlier answer, or 0: from the first on */
-	SB_ARGS = 12		       /* as many as there can be */
+	SB_ARG_LEVEL, /* not 0: who waits for the superblock of this id? 1 to SB_LEVELS */
+	SB_ARG_AFTER, /* the last waiter of an earlier answer, or 0: from the first on */
+	SB_ARGS = 12  /* as many as there can be */
 };
 
 /* What the program returns; 0 when it did not run. */

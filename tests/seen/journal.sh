@@ -17,5 +17,5 @@ except BlockingIOError: pass' "$build/tests/seen/late" "$@"
 same 'a hold that ends soon is not worth a word' '' "$(logged 0.01)"
 # 28: a warning of a daemon.
 matches 'one past half of its timeout is' \
-	'^<28>.* freezefd\[[0-9]+\]: /one, /t\\x0awo: still held frozen after 100ms, half of the timeout of 200ms' "$(logged 2)"
+	'^<28>.* freezefd\[[0-9]+\]: /one, /t\\x0aree: still held frozen after 100ms, half of the timeout of 200ms' "$(logged 2)"
 same 'each is told once' 2 "$(logged 0.01 2 0.01 2 | grep -c 'still held')"

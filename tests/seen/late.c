@@ -10,7 +10,7 @@
 
 int main(int argc, char **argv)
 {
-	struct target targets[] = {{.name = "/one"}, {.name = "/t\nwo"}};
+	struct target targets[] = {{.name = "/one"}, {.name = "/t\nree"}};
 	struct holds holds = {.count = 2, .target = targets, .timeout_ns = 200000000};
 
 	for (int i = 1; i < argc; i++) {

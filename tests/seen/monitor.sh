@@ -11,15 +11,12 @@ follow() {
 	ours+=($!)
 }
 
-# event CONDITION [FILE]: await a JSON line of which the Python expression is true; the line is $line.
-event() {
-	line=$(AWAIT=20 await find_event "$1" "${2:-$events}")
-}
+# event CONDITION [FILE]: await a JSON line of which the Python expression is true.
+event() { await find_event "$1" "${2:-$events}"; }
 find_event() {
 	python3 -c 'import json, sys
 for line in open(sys.argv[2]):
     if line.endswith("\n") and eval(sys.argv[1], json.loads(line)):
-        print(line, end="")
         sys.exit()
 sys.exit(1)' "$1" "$2"
 }
@@ -47,7 +44,7 @@ told 'a freeze is told, with the holder' \
 	"event == 'frozen' and target == '$mnt' and source == '$device' and fstype == 'ext4' and engine == '$engine' and [h['pid'] for h in holders] == [$holder] and holders[0]['command'] == 'freezefd'"
 release
 told 'a thaw is told, and how long it was frozen' \
-	"event == 'thawed' and 0 < globals()['for'] < 60 and [h['pid'] for h in holders] == [$holder]"
+	"event == 'thawed' and 0 < globals()["for"] < 300 and [h['pid'] for h in holders] == [$holder]"
 rm "$events"
 kill "$monitor"
 wait "$monitor"

@@ -2,26 +2,11 @@
 /* The filesystems that are in use on the block devices of the machine. */
 #include <errno.h>
 #include <fcntl.h>
-#include <glob.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/sysmacros.h>
 
 #include "tool.h"
-
-/* 0: a drive without a medium, an unused loop device. */
-static unsigned long long device_size(const char *sysfs)
-{
-	char *path = text("%s/size", sysfs);
-	FILE *file = fopen(path, "re");
-	unsigned long long size = 0;
-
-	free(path);
-	if (file && fscanf(file, "%llu", &size) != 1)
-		size = 0;
-	if (file)
-		fclose(file);
-	return size;
-}
 
 /*
  * By device: the way to a mount point may lead through a server that does not answer, and none
@@ -51,24 +36,49 @@ static bool is_general(int err)
 	return err == -ENOSYS || err == -EPERM || err == -ELIBACC;
 }
 
+static void complain_about(dev_t device, int err, bool quiet)
+{
+	char *path = device_path(device);
+
+	if (!quiet)
+		complain_errno(is_general(err) || !path ? "status" : path, err);
+	free(path);
+}
+
+/* 0 when it carries a filesystem that has not been told yet. */
+static int ask(struct target *target, struct freezefd_status *status, const dev_t *seen,
+	       size_t nr_seen)
+{
+	int err = freezefd_status(target->fd, status);
+
+	if (err)
+		return err;
+	if (contains(seen, nr_seen, status->dev))
+		return -EALREADY;
+	target->mounted = mount_of_dev(status->dev, &target->mount);
+	target->mount.dev = status->dev;
+	return 0;
+}
+
 bool each_filesystem(filesystem_fn *tell, void *arg, bool quiet)
 {
-	size_t unreadable = 0, nr_seen = 0;
-	glob_t devices = {0};
-	bool ok = true;
-	dev_t *seen;
+	/* Without drives that have no medium and unused loop devices, of which there may be hundreds. */
+	FILE *devices = fopen("/proc/partitions", "re");
+	size_t unreadable = 0, nr_seen = 0, room = 0;
+	struct freezefd_status status;
+	unsigned int maj, min;
+	dev_t *seen = NULL;
+	char *line = NULL;
+	bool ok = devices;
 	int err = 0;
 
-	glob("/sys/dev/block/*", 0, NULL, &devices);
-	seen = array(NULL, devices.gl_pathc, sizeof(*seen));
+	if (!devices && !quiet)
+		complain("/proc/partitions", "%s; mount /proc", strerror(errno));
 	/* That there is no engine, or none for this user, is said once. */
-	for (size_t i = 0; i < devices.gl_pathc && !is_general(err); i++) {
-		const char *sysfs = devices.gl_pathv[i];
+	while (devices && !is_general(err) && getline(&line, &room, devices) > 0) {
 		struct target target = {.fd = -1};
-		struct freezefd_status status;
-		unsigned int maj, min;
 
-		if (sscanf(sysfs, "/sys/dev/block/%u:%u", &maj, &min) != 2 || !device_size(sysfs))
+		if (sscanf(line, "%u %u", &maj, &min) != 2)
 			continue;
 		target.device = makedev(maj, min);
 		target.fd = device_open(target.device);
@@ -76,23 +86,21 @@ bool each_filesystem(filesystem_fn *tell, void *arg, bool quiet)
 			unreadable += errno == EACCES || errno == EPERM;
 			continue;
 		}
-		err = freezefd_status(target.fd, &status);
-		if (err && err != -ENODEV && err != -EOPNOTSUPP) {
-			if (!quiet)
-				complain_errno(err == -ENOSYS || err == -EPERM ? "status" : sysfs,
-					       err);
-			ok = false;
-		}
-		if (!err && !contains(seen, nr_seen, status.dev)) {
+		err = ask(&target, &status, seen, nr_seen);
+		if (!err) {
+			seen = array(seen, nr_seen + 1, sizeof(*seen));
 			seen[nr_seen++] = status.dev;
-			target.mounted = mount_of_dev(status.dev, &target.mount);
-			target.mount.dev = status.dev;
 			tell(arg, &target, &status);
+		} else if (err != -ENODEV && err != -EOPNOTSUPP && err != -EALREADY) {
+			complain_about(target.device, err, quiet);
+			ok = false;
 		}
 		target_close(&target);
 	}
+	free(line);
 	free(seen);
-	globfree(&devices);
+	if (devices)
+		fclose(devices);
 	if (unreadable && !quiet)
 		complain("/dev", "%zu block device%s could not be asked; become root", unreadable,
 			 unreadable == 1 ? "" : "s");

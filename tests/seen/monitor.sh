@@ -44,7 +44,7 @@ told 'a freeze is told, with the holder' \
 	"event == 'frozen' and target == '$mnt' and source == '$device' and fstype == 'ext4' and engine == '$engine' and [h['pid'] for h in holders] == [$holder] and holders[0]['command'] == 'freezefd'"
 release
 told 'a thaw is told, and how long it was frozen' \
-	"event == 'thawed' and 0 < globals()["for"] < 300 and [h['pid'] for h in holders] == [$holder]"
+	"event == 'thawed' and 0 < globals()['for'] < 300 and [h['pid'] for h in holders] == [$holder]"
 rm "$events"
 kill "$monitor"
 wait "$monitor"

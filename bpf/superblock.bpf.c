@@ -54,11 +54,29 @@ struct dentry {
 	struct super_block *d_sb;
 };
 
+struct list_head {
+	struct list_head *next, *prev;
+};
+
+struct wait_queue_head {
+	struct list_head head;
+};
+
+struct wait_queue_entry {
+	void *private;
+	struct list_head entry;
+};
+
+struct percpu_rw_semaphore {
+	struct wait_queue_head waiters;
+};
+
 struct sb_writers {
 	int frozen;
 	int freeze_kcount; /* 6.8 */
 	int freeze_ucount;
 	unsigned short freeze_holders; /* 6.6 */
+	struct percpu_rw_semaphore rw_sem[SB_LEVELS];
 };
 
 struct uid { /* kuid_t */
@@ -172,10 +190,6 @@ struct files_struct {
 	struct fdtable *fdt;
 };
 
-struct list_head {
-	struct list_head *next;
-};
-
 struct signal_struct {
 	struct list_head thread_head;
 	unsigned int flags;
@@ -207,6 +221,7 @@ struct task_struct {
 	struct files_struct *files;
 	struct signal_struct *signal;
 	const struct cred *cred;
+	int tgid;
 };
 
 #pragma clang attribute pop
@@ -480,12 +495,59 @@ static __always_inline int peer_state(__u64 fd, __u64 first)
 	return refs == 1 ? dies_with(BPF_CORE_READ(peer, sk_peer_pid), first, file) : SB_PEER_OPEN;
 }
 
+static __always_inline struct list_head *list_of_waiters(struct super_block *sb, __u64 level)
+{
+	switch (level) {
+	case 1:
+		return __builtin_preserve_access_index(&sb->s_writers.rw_sem[0].waiters.head);
+	case 2:
+		return __builtin_preserve_access_index(&sb->s_writers.rw_sem[1].waiters.head);
+	case SB_LEVELS:
+		return __builtin_preserve_access_index(&sb->s_writers.rw_sem[2].waiters.head);
+	default:
+		return NULL;
+	}
+}
+
+/*
+ * The list is read without its lock. An entry lies on the stack of its task: one that was
+ * taken out meanwhile points to itself, or does not point back.
+ */
+static __always_inline int read_waiters(struct super_block *sb, __u64 level, __u64 after,
+					struct sb_waiting *waiting)
+{
+	struct list_head *head = list_of_waiters(sb, level), *last = head, *node;
+
+	if (!head)
+		return SB_NONE;
+	if (after)
+		last = (void *)(after ^ secret);
+	node = BPF_CORE_READ(last, next);
+	for (int i = 0; i < SB_WAITERS && node != head; i++) {
+		struct wait_queue_entry *entry =
+			(void *)node - bpf_core_field_offset(struct wait_queue_entry, entry);
+		struct task_struct *task = BPF_CORE_READ(entry, private);
+
+		if (!task || node == last || BPF_CORE_READ(node, prev) != last)
+			return SB_CHANGED;
+		waiting->pid[i] = BPF_CORE_READ(task, tgid);
+		waiting->count++;
+		last = node;
+		node = BPF_CORE_READ(node, next);
+	}
+	if (BPF_CORE_READ(node, prev) != last)
+		return SB_CHANGED;
+	waiting->last = node == head ? 0 : (__u64)last ^ secret;
+	return SB_FOUND;
+}
+
 SEC("raw_tp")
 int superblock(struct bpf_raw_tracepoint_args *ctx)
 {
 	__u64 key = ctx->args[SB_ARG_KEY], fd = ctx->args[SB_ARG_FD], id = ctx->args[SB_ARG_ID];
 	const __u64 name[4] = {ctx->args[SB_ARG_NAME], ctx->args[SB_ARG_NAME + 1],
 			       ctx->args[SB_ARG_NAME + 2], ctx->args[SB_ARG_NAME + 3]};
+	__u64 level = ctx->args[SB_ARG_LEVEL];
 	struct sb_record record = {};
 	struct super_block *sb;
 
@@ -510,7 +572,14 @@ int superblock(struct bpf_raw_tracepoint_args *ctx)
 	}
 	if (!is_super(sb))
 		return SB_NONE;
-	fill(sb, &record);
+	if (level) {
+		int found = read_waiters(sb, level, ctx->args[SB_ARG_AFTER], &record.waiting);
+
+		if (found != SB_FOUND)
+			return found;
+	} else {
+		fill(sb, &record);
+	}
 	return bpf_map_update_elem(&answers, &key, &record, BPF_ANY) ? SB_FULL : SB_FOUND;
 }
 

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "engine.h"
+#include "private.h"
 
 #define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
 
@@ -188,3 +189,12 @@ int freezefd_set_timeout(int fd, uint64_t ns)
 		ret = -EINVAL;
 	return ret ? ret : engine->set_timeout(fd, ns);
 }
+
+#ifndef WITH_GUARDIAN
+int private_freezefd_waiters(int any_fd, struct waiters *waiters)
+{
+	(void)any_fd;
+	(void)waiters;
+	return -ENOSYS;
+}
+#endif

@@ -22,6 +22,7 @@
 
 #include "engine.h"
 #include "guardian-protocol.h"
+#include "private.h"
 #include "spawn.h"
 #include "superblock.h"
 
@@ -120,6 +121,20 @@ static int read_target(int target, struct sb_record *record, struct sb_reader *r
 		return ret;
 	*reader = reader_of(word);
 	return sb_read(*reader, target, record);
+}
+
+int private_freezefd_waiters(int any_fd, struct waiters *waiters)
+{
+	struct sb_record record;
+	struct sb_reader reader;
+	int ret = read_target(any_fd, &record, &reader);
+
+	if (ret)
+		return ret;
+	ret = sb_waiters(reader, record.id, waiters);
+	if (record.flags & SB_NESTED)
+		waiters->processes = waiters->listed = 0;
+	return ret;
 }
 
 static int guardian_probe(int target)

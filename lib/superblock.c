@@ -21,6 +21,8 @@
 
 /* More holds of FIFREEZE and the block layer than this on one filesystem: no. */
 #define MAX_HOLDS 64
+/* More waiters than these have room for are not counted. */
+#define MAX_PAGES 4096
 
 static int bpf(int command, union bpf_attr *attr)
 {
@@ -64,6 +66,7 @@ static int try_read_record(struct sb_reader reader, uint64_t *args, struct sb_re
 		return -EBADF;
 	case 0:
 	case SB_FULL:
+	case SB_CHANGED:
 		return -EAGAIN;
 	default:
 		return ret == -EPERM ? -EPERM : -ENOSYS;
@@ -100,6 +103,55 @@ int sb_read_id(struct sb_reader reader, uint64_t id, struct sb_record *record)
 	uint64_t args[SB_ARGS] = {[SB_ARG_ID] = id};
 
 	return read_record(reader, args, record);
+}
+
+static void add_process(struct waiters *waiters, int pid)
+{
+	unsigned int i = 0;
+
+	while (i < waiters->processes && waiters->pid[i] != pid)
+		i++;
+	if (i == sizeof(waiters->pid) / sizeof(waiters->pid[0]))
+		return;
+	waiters->pid[i] = pid;
+	waiters->listed++;
+	if (i == waiters->processes)
+		waiters->processes++;
+}
+
+/* Of one level of the freeze. */
+static int add_waiters(struct sb_reader reader, uint64_t id, uint64_t level,
+		       struct waiters *waiters)
+{
+	uint64_t args[SB_ARGS] = {[SB_ARG_ID] = id, [SB_ARG_LEVEL] = level};
+	struct sb_record record;
+	int ret;
+
+	for (int page = 0; page < MAX_PAGES; page++) {
+		ret = try_read_record(reader, args, &record);
+		if (ret)
+			return ret;
+		for (unsigned int i = 0; i < record.waiting.count; i++)
+			add_process(waiters, record.waiting.pid[i]);
+		waiters->count += record.waiting.count;
+		args[SB_ARG_AFTER] = record.waiting.last;
+		if (!record.waiting.last)
+			return 0;
+	}
+	return -EAGAIN;
+}
+
+int sb_waiters(struct sb_reader reader, uint64_t id, struct waiters *waiters)
+{
+	int ret = -EAGAIN;
+
+	for (int i = 0; i < 100 && ret == -EAGAIN; i++) {
+		*waiters = (struct waiters){0};
+		ret = 0;
+		for (int level = 1; level <= SB_LEVELS && !ret; level++)
+			ret = add_waiters(reader, id, level, waiters);
+	}
+	return ret;
 }
 
 static int read_named(struct sb_reader reader, int fd, const char *name, struct sb_record *record)

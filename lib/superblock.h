@@ -10,6 +10,7 @@
 
 #include "../bpf/superblock.h"
 #include "freezefd.h"
+#include "private.h"
 
 /* The program of bpf/superblock.bpf.c and the map of its answers, loaded. */
 struct sb_reader {
@@ -30,6 +31,12 @@ void sb_status(const struct sb_record *record, struct freezefd_status *status);
 
 /* Of one that is known. */
 int sb_read_id(struct sb_reader reader, uint64_t id, struct sb_record *record);
+
+/*
+ * How many tasks wait for the end of its freeze, and the processes of the first ones, as many
+ * as there are in pid, each once. -EAGAIN when they come and go too fast to be counted.
+ */
+int sb_waiters(struct sb_reader reader, uint64_t id, struct waiters *waiters);
 
 /*
  * Who has the descriptor at the other end of a Unix socket: SB_PEER_*, or an

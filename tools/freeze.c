@@ -18,7 +18,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#include <blkid.h>
 #include <endian.h>
 
 #include "tool.h"
@@ -389,20 +388,10 @@ static int set_deadline(const struct request *request, int fd, uint64_t frozen_n
 
 static char *uuid_of(const struct target *target)
 {
-	char *device = stack_device_path(target->device ? target->device : target->mount.dev);
-	const char *path = device, *value;
-	blkid_probe probe;
-	char *uuid = NULL;
+	struct probed probed = {0};
+	dev_t device = target_device(target);
 
-	if (!path && target->mounted)
-		path = target->mount.source;
-	probe = path ? blkid_new_probe_from_filename(path) : NULL;
-	if (probe && !blkid_do_safeprobe(probe) &&
-	    !blkid_probe_lookup_value(probe, "UUID", &value, NULL))
-		uuid = copy(value);
-	blkid_free_probe(probe);
-	free(device);
-	return uuid;
+	return device && probe_device(device, &probed) ? copy(probed.uuid) : NULL;
 }
 
 /* A string and its end. */

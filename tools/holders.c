@@ -64,12 +64,13 @@ bool fdinfo_parse(FILE *file, struct fdinfo *info)
 }
 
 /* Not cmdline: reading that one can wait for a process that a freeze has stopped. */
-static char *read_command(int proc)
+char *command_of(pid_t pid)
 {
-	char comm[64];
-	int fd = openat(proc, "comm", O_RDONLY | O_CLOEXEC);
+	char *path = text("/proc/%d/comm", pid), comm[64];
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
 	ssize_t len = fd < 0 ? -1 : read(fd, comm, sizeof(comm) - 1);
 
+	free(path);
 	if (fd >= 0)
 		close(fd);
 	if (len < 0)
@@ -85,10 +86,15 @@ static struct {
 	struct fdinfo *info;
 } sockets;
 
+static void forget_guardians(void)
+{
+	for (size_t i = 0; i < sockets.count; i++)
+		free(sockets.info[i].fs);
+	sockets.count = 0;
+}
+
 static void read_list(const struct guardian_list *list, size_t size, dev_t dev)
 {
-	static const char *const holds[] = {"none", "held", "expired", "revoked", "gone"},
-				 *const states[] = {"thawed", "freezing", "frozen"};
 	const size_t count = (size - sizeof(*list)) / sizeof(list->hold[0]);
 
 	sockets.info = array(sockets.info, sockets.count + count, sizeof(*sockets.info));
@@ -103,9 +109,8 @@ static void read_list(const struct guardian_list *list, size_t size, dev_t dev)
 			.fs = array(NULL, 1, sizeof(*info->fs)),
 		};
 		*info->fs = (struct fdinfo_fs){.dev = dev, .frozen_ns = status->frozen_ns};
-		strcpy(info->hold, status->hold < ARRAY_SIZE(holds) ? holds[status->hold] : "?");
-		strcpy(info->fs->state,
-		       status->state < ARRAY_SIZE(states) ? states[status->state] : "?");
+		strcpy(info->hold, hold_name(status->hold));
+		strcpy(info->fs->state, state_name(status->state));
 		memcpy(info->fs->type, list->type, sizeof(list->type));
 		memcpy(info->fs->id, list->name, sizeof(list->name));
 	}
@@ -149,28 +154,29 @@ static void ask_guardians(void)
 	globfree(&paths);
 }
 
+/* The sockets of detached holds. */
+static glob_t detached;
+
 /* Its name begins with the number of its process. */
 static char *detached_name(pid_t pid)
 {
-	char *pattern = text(GUARDIAN_DIR "/%d-*.sock", pid), *name = NULL;
-	glob_t paths;
+	char *name;
 
-	if (!glob(pattern, 0, NULL, &paths)) {
-		name = copy(paths.gl_pathv[0] + strlen(GUARDIAN_DIR "/"));
-		*strrchr(name, '.') = 0;
-		globfree(&paths);
+	for (size_t i = 0; i < detached.gl_pathc; i++) {
+		name = strrchr(detached.gl_pathv[i], '/') + 1;
+		if (atoi(name) == pid)
+			return text("%.*s", (int)(strlen(name) - strlen(".sock")), name);
 	}
-	free(pattern);
-	return name;
+	return NULL;
 }
 
-static void add_holder(struct holders *holders, int proc, pid_t pid, int fd, struct fdinfo *info)
+static void add_holder(struct holders *holders, pid_t pid, int fd, struct fdinfo *info)
 {
 	holders->holder = array(holders->holder, holders->count + 1, sizeof(*holders->holder));
 	holders->holder[holders->count++] = (struct holder){
 		.pid = pid,
 		.fd = fd,
-		.command = read_command(proc),
+		.command = command_of(pid),
 		.name = detached_name(pid),
 		.info = *info,
 	};
@@ -192,11 +198,11 @@ static void read_holder(struct holders *holders, int proc, pid_t pid, int fd)
 		return;
 	}
 	if (fdinfo_parse(file, &info))
-		add_holder(holders, proc, pid, fd, &info);
+		add_holder(holders, pid, fd, &info);
 	fclose(file);
 }
 
-static void read_socket(struct holders *holders, int proc, pid_t pid, int fd, const char *link)
+static void read_socket(struct holders *holders, pid_t pid, int fd, const char *link)
 {
 	struct fdinfo info;
 	uint64_t inode;
@@ -209,7 +215,7 @@ static void read_socket(struct holders *holders, int proc, pid_t pid, int fd, co
 		info = sockets.info[i];
 		info.fs = array(NULL, 1, sizeof(*info.fs));
 		*info.fs = *sockets.info[i].fs;
-		add_holder(holders, proc, pid, fd, &info);
+		add_holder(holders, pid, fd, &info);
 	}
 }
 
@@ -237,7 +243,7 @@ static void read_process(struct holders *holders, int proc, pid_t pid)
 		if (!strcmp(link, "anon_inode:[freezefd]"))
 			read_holder(holders, proc, pid, atoi(entry->d_name));
 		else if (sockets.count)
-			read_socket(holders, proc, pid, atoi(entry->d_name), link);
+			read_socket(holders, pid, atoi(entry->d_name), link);
 	}
 	closedir(fds);
 }
@@ -249,6 +255,8 @@ void holders_read(struct holders *holders)
 	int proc;
 
 	*holders = (struct holders){.unknown = true};
+	glob(GUARDIAN_DIR "/[0-9]*-*.sock", 0, NULL, &detached);
+	forget_guardians();
 	ask_guardians();
 	while (procs && (entry = readdir(procs))) {
 		if (!isdigit((unsigned char)*entry->d_name))
@@ -262,6 +270,7 @@ void holders_read(struct holders *holders)
 	}
 	if (procs)
 		closedir(procs);
+	globfree(&detached);
 	if (holders->unknown)
 		complain("/proc", "cannot be read, so that nobody can be named; mount it");
 }
@@ -276,17 +285,19 @@ void holders_free(struct holders *holders)
 	free(holders->holder);
 }
 
-bool holder_holds(const struct holder *holder, dev_t dev, dev_t device)
+bool holder_of(const struct holder *holder, dev_t dev, const char *device)
 {
 	const struct fdinfo *info = &holder->info;
-	char *path = device ? stack_device_path(device) : NULL;
-	bool found = false;
 
-	if (!strcmp(info->hold, "held"))
-		for (size_t i = 0; i < info->count; i++)
-			/* By name for one on several devices that is not mounted. */
-			found |= info->fs[i].dev == dev ||
-				 (path && !strcmp(path + strlen("/dev/"), info->fs[i].id));
-	free(path);
-	return found;
+	for (size_t i = 0; i < info->count; i++)
+		/* By name for one on several devices that is not mounted. */
+		if (info->fs[i].dev == dev ||
+		    (device && !strcmp(device + strlen("/dev/"), info->fs[i].id)))
+			return true;
+	return false;
+}
+
+bool holder_holds(const struct holder *holder, dev_t dev, const char *device)
+{
+	return !strcmp(holder->info.hold, "held") && holder_of(holder, dev, device);
 }

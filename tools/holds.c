@@ -238,6 +238,8 @@ int holds_freeze(struct holds *holds, const struct request *request, int cannot)
 		}
 	}
 	holds->frozen = !status;
+	if (holds->frozen)
+		journal_frozen(holds);
 	end(&child);
 	return status && caught_signal ? EXIT_SIGNAL + caught_signal : status;
 }
@@ -266,6 +268,7 @@ void holds_thaw(struct holds *holds)
 	int *fds = array(NULL, holds->count, sizeof(*fds)),
 	    *results = array(NULL, holds->count, sizeof(*results));
 
+	journal_thawed();
 	for (size_t i = 0; i < holds->count; i++)
 		fds[i] = holds->poll[i].fd;
 	if (holds->frozen && freezefd_thaw_group(fds, holds->count, results) == -ENOMEM)

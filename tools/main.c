@@ -17,6 +17,8 @@ static const struct verb {
 	{"release", "end a hold that is in the background", cmd_release},
 	{"thaw", "end somebody else's freeze", cmd_thaw},
 	{"list", "which processes hold what", cmd_list},
+	{"monitor", "freezes and thaws as they happen, or metrics", cmd_monitor},
+	{"doctor", "which engines work here, and what would make others work", cmd_doctor},
 };
 
 static void print_help(FILE *out)

@@ -5,10 +5,16 @@
 
 #include "tool.h"
 
+static struct mounts *mounts;
+
+void mounts_forget(void)
+{
+	mounts_free(mounts);
+	mounts = NULL;
+}
+
 const struct mounts *the_mounts(void)
 {
-	static struct mounts *mounts;
-
 	if (mounts)
 		return mounts;
 	mounts = mounts_read();

@@ -1,22 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* freezefd status: what is frozen, since when, by whom. */
-#include <errno.h>
-#include <fcntl.h>
 #include <getopt.h>
-#include <glob.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <sys/sysmacros.h>
-#include <unistd.h>
 
+#include "../lib/private.h"
 #include "tool.h"
 
 enum {
 	TARGET,
 	SOURCE,
 	FSTYPE,
+	LABEL,
+	UUID,
 	STATE,
 	FOR,
 	SINCE,
@@ -24,6 +21,8 @@ enum {
 	USER,
 	BDEV,
 	KERNEL,
+	WAITERS,
+	WAITING,
 	HOLDERS,
 	ENGINE,
 	COLUMNS
@@ -33,6 +32,8 @@ static const struct column columns[] = {
 	[TARGET] = {"TARGET", "where the filesystem is mounted"},
 	[SOURCE] = {"SOURCE", "its device"},
 	[FSTYPE] = {"FSTYPE", "its type"},
+	[LABEL] = {"LABEL", "its label", .hidden = true},
+	[UUID] = {"UUID", "its UUID", .hidden = true},
 	[STATE] = {"STATE", "thawed, freezing or frozen"},
 	[FOR] = {"FOR", "how long it has been frozen (seconds in JSON)", .number = true},
 	[SINCE] = {"SINCE", "the moment it was frozen", .hidden = true},
@@ -40,6 +41,8 @@ static const struct column columns[] = {
 	[USER] = {"USER", "holds of FIFREEZE and device-mapper", .number = true},
 	[BDEV] = {"BDEV", "those of USER that are device-mapper's", .number = true, .hidden = true},
 	[KERNEL] = {"KERNEL", "holds of the kernel itself", .number = true},
+	[WAITERS] = {"WAITERS", "tasks that wait for the thaw; empty: not known", .number = true},
+	[WAITING] = {"WAITING", "their processes, the first of them", .hidden = true},
 	[HOLDERS] = {"HOLDERS", "processes with a freeze descriptor that holds it"},
 	[ENGINE] = {"ENGINE", "who answers"},
 };
@@ -65,9 +68,19 @@ struct view {
 	struct holders holders;
 };
 
-static char *holders_of(struct view *view, dev_t dev, dev_t device)
+/* "LIST, COMMAND (PID)"; takes both strings. */
+static char *add_process(char *list, char *command, pid_t pid)
 {
-	char *list = NULL, *more;
+	char *more = text("%s%s%s (%d)", list ? list : "", list ? ", " : "", command, pid);
+
+	free(list);
+	free(command);
+	return more;
+}
+
+static char *holders_of(struct view *view, dev_t dev, const char *device)
+{
+	char *list = NULL;
 
 	if (!view->holders_known)
 		holders_read(&view->holders);
@@ -75,31 +88,52 @@ static char *holders_of(struct view *view, dev_t dev, dev_t device)
 	for (size_t i = 0; i < view->holders.count; i++) {
 		const struct holder *holder = &view->holders.holder[i];
 
-		if (!holder_holds(holder, dev, device))
-			continue;
-		more = text("%s%s%s (%d)", list ? list : "", list ? ", " : "", holder->command,
-			    holder->pid);
-		free(list);
-		list = more;
+		if (holder_holds(holder, dev, device))
+			list = add_process(list, copy(holder->command), holder->pid);
 	}
 	return list;
 }
 
-static const char *state_name(uint32_t state)
+/* Who waits for the thaw. Nobody waits for what is not frozen; where it is not known the cells stay empty. */
+static void add_waiters(int fd, uint32_t state, char **cells)
 {
-	static const char *const names[] = {
-		[FREEZE_STATE_THAWED] = "thawed",
-		[FREEZE_STATE_FREEZING] = "freezing",
-		[FREEZE_STATE_FROZEN] = "frozen",
-	};
+	struct waiters waiters = {0};
+	char *list = NULL, *more;
 
-	return state < ARRAY_SIZE(names) ? names[state] : "unknown";
+	if (state != FREEZE_STATE_THAWED && private_freezefd_waiters(fd, &waiters))
+		return;
+	cells[WAITERS] = text("%u", waiters.count);
+	for (unsigned int i = 0; i < waiters.processes; i++)
+		list = add_process(list, command_of(waiters.pid[i]), waiters.pid[i]);
+	if (list && waiters.listed < waiters.count) {
+		more = text("%s and %u more", list, waiters.count - waiters.listed);
+		free(list);
+		list = more;
+	}
+	cells[WAITING] = list;
+}
+
+/* From what is written on the device. */
+static void add_probed(const struct target *target, char **cells)
+{
+	dev_t device = target_device(target);
+	struct probed probed;
+
+	if (!device || !probe_device(device, &probed))
+		return;
+	if (!cells[FSTYPE] && *probed.type)
+		cells[FSTYPE] = copy(probed.type);
+	if (*probed.label)
+		cells[LABEL] = copy(probed.label);
+	if (*probed.uuid)
+		cells[UUID] = copy(probed.uuid);
 }
 
 static void add(struct view *view, const struct target *target,
 		const struct freezefd_status *status)
 {
 	const char *engine = freezefd_engine(target->fd);
+	char *device = target->device ? stack_device_path(target->device) : NULL;
 	char *cells[COLUMNS] = {
 		[STATE] = copy(state_name(status->state)),
 		[FDS] = text("%" PRIu32, status->fd_holds),
@@ -113,15 +147,21 @@ static void add(struct view *view, const struct target *target,
 		cells[TARGET] = copy(target->mount.dir);
 		cells[SOURCE] = copy(target->mount.source);
 		cells[FSTYPE] = copy(target->mount.fstype);
-	} else if (target->device) {
-		cells[SOURCE] = stack_device_path(target->device);
+	} else if (device) {
+		cells[SOURCE] = copy(device);
 	}
+	if (table_shows(view->table, LABEL) || table_shows(view->table, UUID) ||
+	    (!target->mounted && table_shows(view->table, FSTYPE)))
+		add_probed(target, cells);
 	if (status->frozen_ns) {
 		cells[FOR] = show_duration(status->frozen_ns, view->json);
 		cells[SINCE] = format_since(status->frozen_ns);
 	}
-	if (status->fd_holds)
-		cells[HOLDERS] = holders_of(view, target->mount.dev, target->device);
+	if (table_shows(view->table, WAITERS) || table_shows(view->table, WAITING))
+		add_waiters(target->fd, status->state, cells);
+	if (status->fd_holds && table_shows(view->table, HOLDERS))
+		cells[HOLDERS] = holders_of(view, target->mount.dev, device);
+	free(device);
 	table_row(view->table, cells);
 }
 
@@ -150,89 +190,10 @@ static void ask_named(struct view *view, char **names)
 	}
 }
 
-/* 0: a drive without a medium, an unused loop device. */
-static unsigned long long device_size(const char *sysfs)
+static void add_found(void *view, const struct target *target, const struct freezefd_status *status)
 {
-	char *path = text("%s/size", sysfs);
-	FILE *file = fopen(path, "re");
-	unsigned long long size = 0;
-
-	free(path);
-	if (file && fscanf(file, "%llu", &size) != 1)
-		size = 0;
-	if (file)
-		fclose(file);
-	return size;
-}
-
-/*
- * By device: the way to a mount point may lead through a server that does not answer, and none
- * leads to what was unmounted while frozen.
- */
-static int open_device(dev_t device)
-{
-	char *path = stack_device_path(device);
-	int fd = path ? open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC) : -1;
-	struct mount mount;
-
-	free(path);
-	return fd < 0 && mount_of_dev(device, &mount) ? mounts_open(the_mounts(), &mount) : fd;
-}
-
-static bool contains(const dev_t *devs, size_t count, dev_t dev)
-{
-	for (size_t i = 0; i < count; i++)
-		if (devs[i] == dev)
-			return true;
-	return false;
-}
-
-/* The filesystems of all block devices, once each, but for those that are neither mounted nor frozen. */
-static void ask_all(struct view *view)
-{
-	size_t unreadable = 0, nr_seen = 0;
-	glob_t devices = {0};
-	dev_t *seen;
-	int err = 0;
-
-	glob("/sys/dev/block/*", 0, NULL, &devices);
-	seen = array(NULL, devices.gl_pathc, sizeof(*seen));
-	/* That there is no engine, or none for this user, is said once. */
-	for (size_t i = 0; i < devices.gl_pathc && err != -ENOSYS && err != -EPERM; i++) {
-		const char *sysfs = devices.gl_pathv[i];
-		struct target target = {.fd = -1};
-		struct freezefd_status status;
-		unsigned int maj, min;
-
-		if (sscanf(sysfs, "/sys/dev/block/%u:%u", &maj, &min) != 2 || !device_size(sysfs))
-			continue;
-		target.device = makedev(maj, min);
-		target.fd = open_device(target.device);
-		if (target.fd < 0) {
-			unreadable += errno == EACCES || errno == EPERM;
-			continue;
-		}
-		err = freezefd_status(target.fd, &status);
-		if (err && err != -ENODEV && err != -EOPNOTSUPP) {
-			complain_errno(err == -ENOSYS || err == -EPERM ? "status" : sysfs, err);
-			view->failed = true;
-		}
-		if (!err && !contains(seen, nr_seen, status.dev)) {
-			seen[nr_seen++] = status.dev;
-			target.mounted = mount_of_dev(status.dev, &target.mount);
-			target.mount.dev = status.dev;
-			if (target.mounted || status.state != FREEZE_STATE_THAWED)
-				add(view, &target, &status);
-		}
-		target_close(&target);
-	}
-	free(seen);
-	globfree(&devices);
-	if (unreadable) {
-		complain("/dev", "%zu block device%s could not be asked; become root", unreadable,
-			 unreadable == 1 ? "" : "s");
-		view->failed = true;
-	}
+	if (target->mounted || status->state != FREEZE_STATE_THAWED)
+		add(view, target, status);
 }
 
 int cmd_status(int argc, char **argv)
@@ -272,8 +233,8 @@ int cmd_status(int argc, char **argv)
 		return EXIT_USAGE;
 	if (optind < argc)
 		ask_named(&view, argv + optind);
-	else
-		ask_all(&view);
+	else if (!each_filesystem(add_found, &view, false))
+		view.failed = true;
 	holders_free(&view.holders);
 	if (table_print(view.table))
 		view.failed = true;

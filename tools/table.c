@@ -93,6 +93,14 @@ struct table *table_new(const char *name, const struct column *columns, size_t c
 	return table;
 }
 
+bool table_shows(const struct table *table, size_t column)
+{
+	for (size_t i = 0; i < table->count; i++)
+		if (table->shown[i] == column)
+			return true;
+	return false;
+}
+
 void table_row(struct table *table, char **cells)
 {
 	struct libscols_line *line = scols_table_new_line(table->scols, NULL);

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include <libmount.h>
@@ -69,6 +70,29 @@ int target_file(const struct target *target)
 	if (!target->device)
 		return fcntl(target->fd, F_DUPFD_CLOEXEC, 0);
 	return target->mounted ? mounts_open(the_mounts(), &target->mount) : -ENOENT;
+}
+
+dev_t target_device(const struct target *target)
+{
+	struct stat st;
+
+	if (target->device)
+		return target->device;
+	if (major(target->mount.dev))
+		return target->mount.dev;
+	if (target->mounted && target->mount.source && !strncmp(target->mount.source, "/dev/", 5) &&
+	    !stat(target->mount.source, &st) && S_ISBLK(st.st_mode))
+		return st.st_rdev;
+	return 0;
+}
+
+bool target_among(const struct target *list, size_t count, const struct target *target)
+{
+	for (size_t i = 0; i < count; i++)
+		if (list[i].mount.dev == target->mount.dev ||
+		    (target->device && list[i].device == target->device))
+			return true;
+	return !count;
 }
 
 void target_close(struct target *target)

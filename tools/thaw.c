@@ -25,6 +25,7 @@ static const char usage[] =
 
 static void tell_holders(const struct target *target, const char *done)
 {
+	char *device = target->device ? stack_device_path(target->device) : NULL;
 	struct holders holders;
 	bool found = false;
 
@@ -32,7 +33,7 @@ static void tell_holders(const struct target *target, const char *done)
 	for (size_t i = 0; i < holders.count; i++) {
 		const struct holder *holder = &holders.holder[i];
 
-		if (!holder_holds(holder, target->mount.dev, target->device))
+		if (!holder_holds(holder, target->mount.dev, device))
 			continue;
 		found = true;
 		complain(target->name,
@@ -42,6 +43,7 @@ static void tell_holders(const struct target *target, const char *done)
 	if (!found)
 		complain(target->name, "%sstill held frozen by a descriptor; use --force", done);
 	holders_free(&holders);
+	free(device);
 }
 
 /* After something was dropped: is it thawed? Says what keeps it frozen when not. */

@@ -26,8 +26,10 @@
 #define EXIT_NO_COMMAND	   127
 #define EXIT_SIGNAL	   128
 
+int cmd_doctor(int argc, char **argv);
 int cmd_hold(int argc, char **argv);
 int cmd_list(int argc, char **argv);
+int cmd_monitor(int argc, char **argv);
 int cmd_release(int argc, char **argv);
 int cmd_run(int argc, char **argv);
 int cmd_status(int argc, char **argv);
@@ -78,10 +80,26 @@ void *array(void *old, size_t count, size_t size);
 /* mounts.c: lib/stack.h, of what was mounted when this program first looked */
 
 const struct mounts *the_mounts(void);
+/* It is read anew: the strings of every struct mount are gone. */
+void mounts_forget(void);
 bool mount_of_dev(dev_t dev, struct mount *mount);
 bool mount_of_file(int fd, struct mount *mount);
 /* The number of the superblock on an open block device; that of the device when it is not known. */
 dev_t dev_of_device(int fd, dev_t device);
+
+/* names.c: as in /proc/PID/fdinfo; never NULL */
+
+const char *state_name(uint32_t state);
+const char *hold_name(uint32_t hold);
+
+/* probe.c: what is on a block device */
+
+struct probed {
+	char type[32], label[512], uuid[128]; /* empty: it has none */
+};
+
+/* False when the device does not answer within half a second. */
+bool probe_device(dev_t device, struct probed *probed);
 
 /* target.c */
 
@@ -97,7 +115,32 @@ struct target {
 bool target_open(struct target *target, const char *name);
 /* The directory where it is mounted, or the file that it is; a negative errno value. */
 int target_file(const struct target *target);
+/* Its block device; of a filesystem on several the one it was mounted by; 0: none. */
+dev_t target_device(const struct target *target);
+/* Is it on the same filesystem or device as one of the list? Everything is among none. */
+bool target_among(const struct target *list, size_t count, const struct target *target);
 void target_close(struct target *target);
+
+/* devices.c */
+
+typedef void filesystem_fn(void *arg, const struct target *target,
+			   const struct freezefd_status *status);
+
+/* A block device, or where it is mounted when it may not be opened; -1 with errno set. */
+int device_open(dev_t device);
+/*
+ * The filesystems in use on block devices, once each, mounted here or not. False after a
+ * complaint, unless quiet: not all could be asked.
+ */
+bool each_filesystem(filesystem_fn *tell, void *arg, bool quiet);
+
+/* metrics.c, for monitor.c */
+
+/*
+ * OpenMetrics of the filesystems of the targets, of all when there are none; to standard output
+ * when there is no file. The exit status.
+ */
+int write_metrics(const struct target *only, size_t count, const char *file);
 
 /* holders.c: who holds what, as /proc tells it */
 
@@ -134,10 +177,14 @@ struct holders {
 	bool unknown;	   /* there is no /proc, of which has been complained */
 };
 
+/* Of /proc/PID/comm; "?" when the process is gone. Freed by the caller. */
+char *command_of(pid_t pid);
 void holders_read(struct holders *holders);
 void holders_free(struct holders *holders);
-/* Does this descriptor hold the filesystem of a superblock or of a block device frozen? */
-bool holder_holds(const struct holder *holder, dev_t dev, dev_t device);
+/* Is this descriptor one for the filesystem of a superblock, or of a block device ("/dev/sda1")? */
+bool holder_of(const struct holder *holder, dev_t dev, const char *device);
+/* Does this descriptor hold the filesystem of a superblock, or of a block device ("/dev/sda1"), frozen? */
+bool holder_holds(const struct holder *holder, dev_t dev, const char *device);
 
 /* request.c: what run and hold are asked for */
 
@@ -205,7 +252,7 @@ struct holds {
 	struct hold *hold;
 	struct pollfd *poll; /* their freeze descriptors, then one that is the caller's */
 	uint64_t timeout_ns;
-	uint64_t begun_ns, warn_ns; /* the first freeze; when half of the deadline is over */
+	uint64_t begun_ns; /* the first writer was stopped */
 	bool frozen;
 };
 
@@ -261,6 +308,12 @@ bool report_possible(const char *path);
  */
 int report_write(const char *path, const struct holds *holds, int status);
 
+/* journal.c, for holds.c */
+
+/* Half of the timeout from now, if there is one, the journal is warned, unless it thaws before. */
+void journal_frozen(const struct holds *holds);
+void journal_thawed(void);
+
 /* signals.c */
 
 /* TERM, INT, HUP or QUIT has come since catch_signals(). */
@@ -311,6 +364,8 @@ struct table;
 /* NULL when a column is unknown, after a complaint. */
 struct table *table_new(const char *name, const struct column *columns, size_t count,
 			const struct table_options *options);
+/* Is the column one of those that are printed? */
+bool table_shows(const struct table *table, size_t column);
 /* One string a column, which the table frees; NULL: empty. */
 void table_row(struct table *table, char **cells);
 void table_write(struct table *table, FILE *out);

@@ -9,7 +9,7 @@ fails 2 'Usage: freezefd VERB' # no verb
 fails 2 'Usage: freezefd VERB' ''
 message_lines=2
 fails 2 "freeze: no such verb" freeze "$mnt"
-for verb in status run hold thaw list release; do
+for verb in status run hold thaw list release monitor doctor; do
 	fails 2 "freezefd $verb: (unrecognized|invalid) option" $verb --no-such-option
 	fails 2 "freezefd $verb: invalid option" $verb -Z
 	works $verb --help

@@ -17,6 +17,10 @@ static const struct verb {
 	{"release", "end a hold that is in the background", cmd_release},
 	{"thaw", "end somebody else's freeze", cmd_thaw},
 	{"list", "which processes hold what", cmd_list},
+#ifdef WITH_GUARD
+	{"guard", "run an agent that freezes with FIFREEZE; what it froze thaws with its end",
+	 cmd_guard},
+#endif
 };
 
 static void print_help(FILE *out)

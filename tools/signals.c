@@ -44,9 +44,16 @@ void block_signals(sigset_t *before)
 		sigdelset(&while_waiting, signals[i]);
 }
 
-void wait_events(struct pollfd *poll, size_t count)
+void wait_events_for(struct pollfd *poll, size_t count, int ms)
 {
-	if (ppoll(poll, count, NULL, &while_waiting) < 0)
+	const struct timespec limit = {.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000L};
+
+	if (ppoll(poll, count, ms < 0 ? NULL : &limit, &while_waiting) < 0)
 		for (size_t i = 0; i < count; i++)
 			poll[i].revents = 0;
+}
+
+void wait_events(struct pollfd *poll, size_t count)
+{
+	wait_events_for(poll, count, -1);
 }

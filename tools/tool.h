@@ -26,6 +26,7 @@
 /* An option without a letter. */
 #define MAY_STAY_FROZEN 256
 
+int cmd_guard(int argc, char **argv);
 int cmd_hold(int argc, char **argv);
 int cmd_list(int argc, char **argv);
 int cmd_release(int argc, char **argv);
@@ -197,6 +198,11 @@ void catch_signals(void);
 void block_signals(sigset_t *before);
 /* poll() for ever; signals and ended children interrupt it. */
 void wait_events(struct pollfd *poll, size_t count);
+/* For so many milliseconds at the most; -1: for ever. */
+void wait_events_for(struct pollfd *poll, size_t count, int ms);
+
+/* run.c: complains of what execvp(3) said, returns the exit status. */
+int cannot_run(const char *name, int err);
 
 /* hold.c, for release.c: detached holds */
 

@@ -629,7 +629,8 @@ static void become(char **agent, int guard_socket, const sigset_t *signals)
 	if (write(guard_socket, &ret, sizeof(ret)) != sizeof(ret) || ret < 0 ||
 	    read(guard_socket, &go, 1) != 1)
 		_exit(EXIT_CANNOT_FREEZE);
-	prctl(PR_SET_PDEATHSIG, SIGTERM);
+	/* Nothing is frozen any more then. qemu-ga ignores SIGTERM while it believes that. */
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	sigprocmask(SIG_SETMASK, signals, NULL);
 	execvp(agent[0], agent);
 	ret = errno;

@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# shellcheck shell=bash disable=SC2154
+# The programs that people freeze with. Sourced by run.
+
+label=
+fresh_fs ext4 "$device" "$mnt"
+fresh_fs xfs "$spare" "$other"
+engine=$("$freezefd" status -n -o ENGINE "$mnt")
+
+# ---- Commands
+
+# shellcheck disable=SC2016
+script='"$1" $2 "$4"; "$0" status -n -o STATE,HOLDERS "$4" | sed "s/ ([0-9]*)//"; "$1" $3 "$4"; "$0" status -n -o STATE "$4"'
+# command_pair NAME FREEZE THAW DIRECTORY
+command_pair() {
+	if command -v "$1" >/dev/null; then
+		guarded "${*:1:3}" 0 'frozen freezefd thawed' -- sh -c "$script" "$freezefd" "$@"
+	else
+		skip "${*:1:3}" "$1 is not installed"
+	fi
+}
+command_pair fsfreeze --freeze --unfreeze "$mnt"
+command_pair xfs_freeze -f -u "$other"
+if busybox fsfreeze --help >/dev/null 2>&1; then
+	mkdir "$work/busybox"
+	ln -s "$(command -v busybox)" "$work/busybox/fsfreeze"
+	label='busybox: '
+	PATH=$work/busybox:$PATH command_pair fsfreeze --freeze --unfreeze "$mnt"
+	label=
+else
+	skip "busybox fsfreeze" 'busybox-static is not installed'
+fi
+
+guarded 'fsfreeze is told' 1 '' 'fsfreeze: .*: freeze failed: Operation not supported' -- fsfreeze -f /proc
+guarded 'fsfreeze twice' 1 '' "fsfreeze: .*: freeze failed: Device or resource busy" -- \
+	sh -c 'fsfreeze -f "$1" && fsfreeze -f "$1"' sh "$mnt"
+start fsfreeze -f "$mnt"
+ended
+result 'a script that forgets to thaw' "$(compare 0 '' "$mnt: thawed, because the agent has ended")"
+
+# As vmtoolsd does it: all that are named, and after that a thaw of each until it fails.
+guarded 'freeze all, thaw each until it fails' 0 'freeze 0 freeze 0 loop 1 loop 1' -- \
+	"$agent" open "$mnt" freeze open "$other" freeze loop open "$mnt" loop
+
+# ---- qemu-ga, over a socket
+
+socket=$work/qga.sock
+# qga COMMAND [ARGUMENTS]: prints what it answers; false when it does not.
+qga() {
+	perl -MIO::Socket::UNIX -e '
+		alarm 30;
+		my $s = IO::Socket::UNIX->new(Peer => $ARGV[0]) or exit 1;
+		my $arguments = $ARGV[2] ? ", \"arguments\": $ARGV[2]" : "";
+		print $s "{\"execute\": \"$ARGV[1]\"$arguments}\n";
+		my $line = <$s> // exit 1;
+		print $line;' "$socket" "$@"
+}
+# Never without the list: it would freeze all that is mounted.
+qga_freeze() { qga guest-fsfreeze-freeze-list "{\"mountpoints\": [\"$mnt\", \"$other\"]}"; }
+# says WHAT PATTERN ANSWER
+says() { [[ $3 =~ $2 ]] || problem+="$1: $3"$'\n'; }
+
+# qga_start OPTION...: of the guard
+qga_start() {
+	rm -rf "$socket" "$work/state"
+	mkdir "$work/state"
+	problem=
+	start "$@" -- qemu-ga -m unix-listen -p "$socket" -t "$work/state" -f "$work/state/pid"
+	AWAIT=30 await qga guest-ping >/dev/null || problem='does not come up'$'\n'
+}
+qga_stop() {
+	kill "$pid"
+	ended
+}
+
+if ! command -v qemu-ga >/dev/null; then
+	skip qemu-ga 'qemu-guest-agent is not installed'
+else
+	qga_start
+	says freeze '"return": 2}' "$(qga_freeze)"
+	says status '"frozen"' "$(qga guest-fsfreeze-status)"
+	is_state "$mnt" frozen && is_state "$other" frozen || problem+='not frozen'$'\n'
+	says 'freeze twice' 'error.*frozen' "$(qga_freeze)"
+	says thaw '"return": 2}' "$(qga guest-fsfreeze-thaw)"
+	is_state "$mnt" thawed && is_state "$other" thawed || problem+='not thawed'$'\n'
+	says 'status after it' '"thawed"' "$(qga guest-fsfreeze-status)"
+	says 'thaw of nothing' '"return": 0}' "$(qga guest-fsfreeze-thaw)"
+	says 'freeze again' '"return": 2}' "$(qga_freeze)"
+	says 'thaw again' '"return": 2}' "$(qga guest-fsfreeze-thaw)"
+	qga_stop
+	result 'qemu-ga freezes and thaws' "$problem$(compare 0 '' '')"
+
+	qga_start
+	says freeze '"return": 2}' "$(qga_freeze)"
+	kill -KILL "$child"
+	ended
+	result 'SIGKILL of qemu-ga while it holds' "$problem$(compare 137 '' 'agent has ended')"
+
+	qga_start
+	says freeze '"return": 2}' "$(qga_freeze)"
+	kill -KILL "$pid"
+	ended
+	AWAIT=20 await gone "$child" || problem+='qemu-ga lives on'
+	result 'SIGKILL of its guard' "$problem$(compare 137 '' '')"
+
+	qga_start --timeout 3s
+	says freeze '"return": 2}' "$(qga_freeze)"
+	kill -STOP "$child"
+	thawed "$mnt" && thawed "$other" || problem+='not thawed'$'\n'
+	kill -CONT "$child"
+	says thaw '"return": 0}' "$(qga guest-fsfreeze-thaw)"
+	says 'freeze again' '"return": 2}' "$(qga_freeze)"
+	says 'thaw again' '"return": 2}' "$(qga guest-fsfreeze-thaw)"
+	qga_stop
+	result 'qemu-ga is stopped while it holds' "$problem$(compare 124 '' 'broken by its timeout of 3.0s')"
+
+	if [[ $engine = guardian ]]; then
+		skip "a stranger's thaw is not qemu-ga's" 'with the engine guardian it ends the hold'
+	else
+		qga_start
+		says freeze '"return": 2}' "$(qga_freeze)"
+		! fsfreeze -u "$mnt" 2>/dev/null || problem+='a stranger has thawed'$'\n'
+		is_state "$mnt" frozen || problem+='thawed'$'\n'
+		says thaw '"return": 2}' "$(qga guest-fsfreeze-thaw)"
+		qga_stop
+		result "a stranger's thaw is not qemu-ga's" "$problem$(compare 0 '' '')"
+	fi
+
+	# Into the background, as a service of type forking.
+	rm -rf "$socket" "$work/state"
+	mkdir "$work/state"
+	start_only qemu-ga -d -m unix-listen -p "$socket" -t "$work/state" -f "$work/state/pid"
+	problem=
+	AWAIT=30 await qga guest-ping >/dev/null || problem='does not come up'$'\n'
+	says freeze '"return": 2}' "$(qga_freeze)"
+	says thaw '"return": 2}' "$(qga guest-fsfreeze-thaw)"
+	says freeze '"return": 2}' "$(qga_freeze)"
+	kill -KILL "$(<"$work/state/pid")"
+	ended
+	result 'SIGKILL of qemu-ga in the background' "$problem$(compare 0 '' 'agent has ended')"
+fi
+umount "$mnt" "$other"

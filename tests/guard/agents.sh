@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-# shellcheck shell=bash disable=SC2154
+# shellcheck shell=bash disable=SC2016,SC2154
 # What each call of an agent returns, and when it thaws. Sourced by run.
 
 # ---- Results, on each kind of filesystem

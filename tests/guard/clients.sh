@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-# shellcheck shell=bash disable=SC2154
+# shellcheck shell=bash disable=SC2016,SC2034,SC2154
 # The programs that people freeze with. Sourced by run.
 
 label=
@@ -9,7 +9,6 @@ engine=$("$freezefd" status -n -o ENGINE "$mnt")
 
 # ---- Commands
 
-# shellcheck disable=SC2016
 script='"$1" $2 "$4"; "$0" status -n -o STATE,HOLDERS "$4" | sed "s/ ([0-9]*)//"; "$1" $3 "$4"; "$0" status -n -o STATE "$4"'
 # command_pair NAME FREEZE THAW DIRECTORY
 command_pair() {

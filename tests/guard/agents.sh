@@ -76,9 +76,10 @@ problem=$(guarded_thaws)
 fsfreeze -u "$mnt"
 result "a stranger's freeze is not the agent's to thaw" "$problem"
 
+# As the engine has it, which on some kernels cannot share.
 fsfreeze -f "$mnt"
 wanted='freeze 0 loop 1'
-[[ $engine != guardian ]] || wanted='freeze EBUSY loop 0'
+"$freezefd" run "$mnt" -- true 2>/dev/null || wanted='freeze EBUSY loop 0'
 got=0
 "$freezefd" guard "$agent" open "$mnt" freeze loop >"$out" 2>"$err" || got=$?
 problem=$(compare 0 "$wanted")

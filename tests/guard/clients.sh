@@ -139,3 +139,47 @@ else
 	result 'SIGKILL of qemu-ga in the background' "$problem$(compare 0 '' 'agent has ended')"
 fi
 umount "$mnt" "$other"
+
+# ---- A snapshot by LVM, alone and with fsfreeze around it
+
+# lvm_setup: a filesystem on a logical volume, mounted on $mnt; without udev, and nothing outside $work.
+lvm_setup() {
+	export LVM_SYSTEM_DIR=$work/lvm LVM_SUPPRESS_FD_WARNINGS=1
+	mkdir "$LVM_SYSTEM_DIR"
+	cat >"$LVM_SYSTEM_DIR/lvm.conf" <<-END
+		devices { filter = ["a|^$device\$|", "r|.*|"] obtain_device_list_from_udev = 0 use_devicesfile = 0 }
+		global { use_lvmpolld = 0 system_id_source = "none" }
+		activation { udev_sync = 0 udev_rules = 0 monitoring = 0 }
+		backup { backup = 0 archive = 0 }
+	END
+	wipefs -qa "$device" &&
+		lvm vgcreate -q guardtest "$device" &&
+		lvm lvcreate -q -L 100M -n origin guardtest &&
+		mkfs.ext4 -qF /dev/guardtest/origin &&
+		mount /dev/guardtest/origin "$mnt"
+}
+lvm_remove() {
+	umount -q "$mnt"
+	lvm vgchange -q -an guardtest
+	lvm vgremove -q -f guardtest
+}
+
+if ! command -v lvm >/dev/null || ! have_dm; then
+	skip 'lvcreate -s' 'no lvm2 or no device-mapper here'
+elif ! lvm_setup >"$out" 2>"$err"; then
+	not_ok 'lvcreate -s' "$(cat "$out" "$err")"
+else
+	guarded 'lvcreate -s' 0 'created' '' -- \
+		sh -c 'lvm lvcreate -q -s -L 40M -n one guardtest/origin >/dev/null && echo created'
+	if ! "$freezefd" run "$mnt" -- lvm lvcreate -q -s -L 4M -n none guardtest/origin >/dev/null 2>&1; then
+		skip 'lvcreate -s while frozen' 'this kernel does not suspend what is frozen'
+	else
+		guarded 'lvcreate -s while frozen' 0 'created' '' -- sh -c '
+			fsfreeze -f "$1" && lvm lvcreate -q -s -L 40M -n two guardtest/origin >/dev/null && echo created; fsfreeze -u "$1"' sh "$mnt"
+		problem=
+		dumpe2fs -h /dev/guardtest/two 2>/dev/null | grep -q needs_recovery && problem='the snapshot needs recovery'
+		e2fsck -fn /dev/guardtest/two >"$out" 2>&1 || problem+=$(<"$out")
+		result 'that snapshot is clean' "$problem"
+	fi
+fi
+[[ ! -e /dev/guardtest ]] || lvm_remove >/dev/null 2>&1

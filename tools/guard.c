@@ -65,7 +65,8 @@ struct call {
 	enum work work;
 	uint64_t id; /* of the notification */
 	pid_t caller;
-	int number; /* of the caller's descriptor */
+	int number;    /* of the caller's descriptor */
+	bool answered; /* or about to be: what it has made is not left to the end of the process */
 };
 
 struct message {
@@ -275,10 +276,14 @@ static bool still_waits(const struct call *call)
 }
 
 /* False when nobody waits for it any more. */
-static bool answer(const struct call *call, int err)
+static bool answer(struct call *call, int err)
 {
 	struct seccomp_notif_resp *response;
 	int ret;
+
+	pthread_mutex_lock(&guard.lock);
+	call->answered = true;
+	pthread_mutex_unlock(&guard.lock);
 
 	if (seccomp_notify_alloc(NULL, &response))
 		abort();
@@ -342,7 +347,7 @@ static int make(const struct call *call, int target, struct hold *hold)
 	return fd < 0 ? fd : 0;
 }
 
-static void freeze(const struct call *call, int target)
+static void freeze(struct call *call, int target)
 {
 	struct freezefd_status status;
 	int ret = freezefd_status(target, &status);
@@ -366,7 +371,7 @@ static void freeze(const struct call *call, int target)
 	give(hold);
 }
 
-static void thaw(const struct call *call, int target)
+static void thaw(struct call *call, int target)
 {
 	struct freezefd_status status;
 	struct hold *hold;
@@ -397,7 +402,7 @@ static int check(const struct call *call, int target)
 	return call->work == FREEZE ? -EOPNOTSUPP : -EINVAL;
 }
 
-static void serve(const struct call *call)
+static void serve(struct call *call)
 {
 	int target = caller_file(call->caller, call->number), ret = target;
 
@@ -604,19 +609,21 @@ static int watch(pid_t agent)
 /* What is still being frozen ends with this process. */
 static void drop_rest(void)
 {
+	static const char reason[] = "the agent has ended";
 	bool working = true;
 
 	cancel_abandoned(true);
-	drop_holds("the agent has ended", false);
+	drop_holds(reason, false);
 	pthread_mutex_lock(&guard.lock);
 	while (working) {
 		working = false;
 		for (const struct call *call = guard.calls; call; call = call->next)
-			working |= call->work != FREEZE;
+			working |= call->work != FREEZE || call->answered;
 		if (working)
 			pthread_cond_wait(&guard.turn, &guard.lock);
 	}
 	pthread_mutex_unlock(&guard.lock);
+	drop_holds(reason, false);
 	tell();
 }
 

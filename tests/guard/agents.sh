@@ -25,15 +25,16 @@ guarded 'two filesystems' 0 'freeze 0 freeze 0 thaw 0 freeze EBUSY thaw 0' -- \
 
 # ---- Whoever calls
 
-both='freeze 0 freeze EBUSY thaw 0 thaw EINVAL'
-guarded 'a thread' 0 "$both" -- "$agent" open "$mnt" thread freeze freeze thaw thaw
-guarded 'a thread of a grandchild' 0 "$both" -- "$agent" fork fork thread open "$mnt" freeze freeze thaw thaw
-guarded 'a shell that starts one for each' 0 'freeze 0 freeze EBUSY thaw 0 thaw EINVAL' -- \
+# caught WHAT AGENT...: freezes and thaws twice. The kernel's own calls return the same, so the guard has to say that it did it.
+caught() { guarded "$1" 0 'freeze 0 freeze EBUSY thaw 0 thaw EINVAL' "$mnt(/.*)?: frozen for" -- --verbose "${@:2}"; }
+caught 'a thread' "$agent" open "$mnt" thread freeze freeze thaw thaw
+caught 'a thread of a grandchild' "$agent" fork fork thread open "$mnt" freeze freeze thaw thaw
+caught 'a shell that starts one for each' \
 	sh -c '"$1" open "$2" freeze; "$1" open "$2" freeze; "$1" open "$2" thaw; "$1" open "$2" thaw' sh "$agent" "$mnt"
-guarded 'bits above those of the call' 0 "$both" -- "$agent" open "$mnt" high freeze freeze thaw thaw
+caught 'bits above those of the call' "$agent" open "$mnt" high freeze freeze thaw thaw
 static() {
 	if [[ -x $agent$2 ]]; then
-		guarded "$1" 0 "$both" -- "$agent$2" open "$mnt" freeze freeze thaw thaw
+		caught "$1" "$agent$2" open "$mnt" freeze freeze thaw thaw
 	else
 		skip "$1" "$3"
 	fi
@@ -45,8 +46,8 @@ if uml || [[ $(uname -m) != x86_64 ]]; then
 	done
 else
 	static 'a 32-bit program' 32 'no 32-bit compiler (gcc-multilib)'
-	guarded 'the calls of i386' 0 "$both" -- "$agent" open "$mnt" i386 freeze freeze thaw thaw
-	guarded 'the calls of x32' 0 "$both" -- "$agent" open "$mnt" x32 freeze freeze thaw thaw
+	caught 'the calls of i386' "$agent" open "$mnt" i386 freeze freeze thaw thaw
+	caught 'the calls of x32' "$agent" open "$mnt" x32 freeze freeze thaw thaw
 fi
 
 # ---- Bad input, as the kernel has it
@@ -204,7 +205,8 @@ if have_dm; then
 	mount /dev/mapper/guard-test "$mnt"
 	dd if=/dev/zero of="$mnt/dirty" bs=1M count=8 status=none
 	dmsetup suspend --noflush --nolockfs guard-test
-	start sh -c '"$1" open "$2" touch "$4/begun" freeze & "$1" open "$3" wait "$4/go" freeze thaw touch "$4/served"; wait' \
+	start sh -c '"$1" open "$2" touch "$4/begun" freeze & "$1" open "$3" wait "$4/go" freeze thaw touch "$4/served" \
+		wait "$4/resumed" open "$2" freeze thaw; wait' \
 		sh "$agent" "$mnt" "$other" "$work/at"
 	reached begun
 	child_of "$child"
@@ -217,8 +219,10 @@ if have_dm; then
 	kill -KILL "$caller"
 	AWAIT=20 await gone "$caller" || problem+=' the caller is not gone'
 	dmsetup resume guard-test
+	# It takes its turn after the one that hung: EBUSY if that has left a hold.
+	go resumed
 	ended
-	result 'a freeze that hangs: others are served, its caller can be killed' "$problem$(compare 0 'freeze 0 thaw 0')"
+	result 'a freeze that hangs: others are served, its caller can be killed' "$problem$(compare 0 'freeze 0 thaw 0 freeze 0 thaw 0')"
 	umount "$mnt"
 	dmsetup remove --retry guard-test
 	mount "$device" "$mnt"

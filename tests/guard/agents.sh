@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-# shellcheck shell=bash disable=SC2016,SC2154
+# shellcheck shell=bash disable=SC2016,SC2034,SC2154
 # What each call of an agent returns, and when it thaws. Sourced by run.
 
 # ---- Results, on each kind of filesystem
@@ -18,7 +18,6 @@ for type in ext4 xfs btrfs; do
 done
 fresh_fs ext4 "$device" "$mnt"
 fresh_fs xfs "$spare" "$other"
-engine=$("$freezefd" status -n -o ENGINE "$mnt")
 label=
 guarded 'two filesystems' 0 'freeze 0 freeze 0 thaw 0 freeze EBUSY thaw 0' -- \
 	"$agent" open "$mnt" freeze open "$other" freeze thaw open "$mnt" freeze thaw
@@ -123,7 +122,7 @@ result 'the timeout thaws what a stopped agent has frozen' \
 
 start -t none "$agent" open "$mnt" freeze touch "$work/at/frozen" wait "$work/at/go"
 reached frozen
-left=$("$freezefd" list -n -o LEFT,PID | awk -v pid=$pid '$NF == pid && NF > 1 { print $1 }')
+left=$("$freezefd" list -n -o LEFT,PID | awk -v pid="$pid" '$NF == pid && NF > 1 { print $1 }')
 go go
 ended
 result '--timeout none' "${left:+ends in $left}$(compare 0 'freeze 0' 'agent has ended')"
@@ -190,7 +189,9 @@ done
 
 # ---- Many at once
 
-start sh -c 'for i in 1 2 3 4 5 6; do "$@" & done; wait' sh "$agent" open "$mnt" $(for ((i = 0; i < 20; i++)); do echo freeze thaw; done)
+steps=()
+for ((i = 0; i < 20; i++)); do steps+=(freeze thaw); done
+start sh -c 'for i in 1 2 3 4 5 6; do "$@" & done; wait' sh "$agent" open "$mnt" "${steps[@]}"
 ended
 frozen=$(grep -c '^freeze 0' "$out") thaws=$(grep -c '^thaw 0' "$out")
 problem=

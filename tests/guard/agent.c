@@ -25,6 +25,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -61,6 +62,21 @@ static int call(unsigned long request)
 	else
 		ret = ioctl(file, request, 0);
 	return ret < 0 ? errno : 0;
+}
+
+/* What the machine runs on is never frozen, whatever is mounted or not. */
+static void refuse_system(void)
+{
+	static const char *const paths[] = {"/", "/tmp", "/proc/self/exe"};
+	struct stat st, system;
+
+	for (size_t i = 0; i < sizeof(paths) / sizeof(*paths); i++) {
+		if (fstat(file, &st) || stat(paths[i], &system) || st.st_dev != system.st_dev)
+			continue;
+		fprintf(stderr, "agent: on the filesystem of %s, which must not be frozen\n",
+			paths[i]);
+		exit(99);
+	}
 }
 
 static void report(const char *name, int err)
@@ -145,9 +161,10 @@ static void plain_step(const char *step)
 {
 	int count = 0;
 
-	if (!strcmp(step, "freeze"))
+	if (!strcmp(step, "freeze")) {
+		refuse_system();
 		report(step, call(FIFREEZE));
-	else if (!strcmp(step, "thaw"))
+	} else if (!strcmp(step, "thaw"))
 		report(step, call(FITHAW));
 	else if (!strcmp(step, "loop")) {
 		while (!call(FITHAW))

@@ -16,8 +16,8 @@ for type in ext4 xfs btrfs; do
 	guarded 'two descriptors of one filesystem' 0 'freeze 0 freeze EBUSY thaw 0 thaw EINVAL' -- \
 		"$agent" open "$mnt" freeze open "$mnt/subvolume/file" freeze thaw open "$mnt" thaw
 done
-fresh_fs ext4 "$device" "$mnt"
-fresh_fs xfs "$spare" "$other"
+fresh_fs ext4 "$device" "$mnt" || exit
+fresh_fs xfs "$spare" "$other" || exit
 label=
 guarded 'two filesystems' 0 'freeze 0 freeze 0 thaw 0 freeze EBUSY thaw 0' -- \
 	"$agent" open "$mnt" freeze open "$other" freeze thaw open "$mnt" freeze thaw
@@ -203,7 +203,7 @@ result 'six processes that freeze and thaw one filesystem' "$problem"
 if have_dm; then
 	umount "$mnt"
 	dmsetup create guard-test --table "0 $(blockdev --getsz "$device") linear $device 0"
-	mount /dev/mapper/guard-test "$mnt"
+	mount /dev/mapper/guard-test "$mnt" || exit
 	dd if=/dev/zero of="$mnt/dirty" bs=1M count=8 status=none
 	dmsetup suspend --noflush --nolockfs guard-test
 	start sh -c '"$1" open "$2" touch "$4/begun" freeze & "$1" open "$3" wait "$4/go" freeze thaw touch "$4/served" \
@@ -226,7 +226,7 @@ if have_dm; then
 	result 'a freeze that hangs: others are served, its caller can be killed' "$problem$(compare 0 'freeze 0 thaw 0 freeze 0 thaw 0')"
 	umount "$mnt"
 	dmsetup remove --retry guard-test
-	mount "$device" "$mnt"
+	mount "$device" "$mnt" || exit
 else
 	skip 'a freeze that hangs' 'no device-mapper here'
 fi

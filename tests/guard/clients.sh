@@ -3,8 +3,8 @@
 # The programs that people freeze with. Sourced by run.
 
 label=
-fresh_fs ext4 "$device" "$mnt"
-fresh_fs xfs "$spare" "$other"
+fresh_fs ext4 "$device" "$mnt" || exit
+fresh_fs xfs "$spare" "$other" || exit
 engine=$("$freezefd" status -n -o ENGINE "$mnt")
 
 # ---- Commands

@@ -19,6 +19,10 @@ static const struct verb {
 	{"list", "which processes hold what", cmd_list},
 	{"monitor", "freezes and thaws as they happen, or metrics", cmd_monitor},
 	{"doctor", "which engines work here, and what would make others work", cmd_doctor},
+#ifdef WITH_GUARD
+	{"guard", "run an agent that freezes with FIFREEZE; what it froze thaws with its end",
+	 cmd_guard},
+#endif
 };
 
 static void print_help(FILE *out)

@@ -68,7 +68,7 @@ static int find_command(const char *name, char **program)
 	return ret;
 }
 
-static int cannot_run(const char *name, int err)
+int cannot_run(const char *name, int err)
 {
 	if (err == ENOENT && strchr(name, '/') && !access(name, F_OK))
 		complain(name, "its interpreter is missing; see its first line");

@@ -27,6 +27,7 @@
 #define EXIT_SIGNAL	   128
 
 int cmd_doctor(int argc, char **argv);
+int cmd_guard(int argc, char **argv);
 int cmd_hold(int argc, char **argv);
 int cmd_list(int argc, char **argv);
 int cmd_monitor(int argc, char **argv);
@@ -327,6 +328,9 @@ void catch_signals(void);
 void block_signals(sigset_t *before);
 /* poll() until that time of CLOCK_BOOTTIME, 0: for ever; signals and ended children interrupt it. */
 void wait_events(struct pollfd *poll, size_t count, uint64_t until_ns);
+
+/* run.c: complains of what execvp(3) said, returns the exit status. */
+int cannot_run(const char *name, int err);
 
 /* hold.c, for release.c: detached holds */
 

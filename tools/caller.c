@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* What freezefd guard has to know of who calls. */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/capability.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/pidfd.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "guard.h"
+#include "tool.h"
+
+/* A descriptor of a thread that need not be the first of its process: Linux 6.9. */
+#ifndef PIDFD_THREAD
+#define PIDFD_THREAD O_EXCL
+#endif
+
+static bool same_user_namespace(pid_t thread)
+{
+	char *path = text("/proc/%d/ns/user", thread);
+	struct stat its, ours;
+	bool same = !stat(path, &its) && !stat("/proc/self/ns/user", &ours) &&
+		    its.st_dev == ours.st_dev && its.st_ino == ours.st_ino;
+
+	free(path);
+	return same;
+}
+
+bool caller_read(pid_t thread, struct caller *caller)
+{
+	char *path = text("/proc/%d/status", thread), line[256];
+	unsigned long long effective = 0;
+	FILE *file = fopen(path, "re");
+
+	free(path);
+	*caller = (struct caller){0};
+	while (file && fgets(line, sizeof(line), file)) {
+		sscanf(line, "Tgid: %d", &caller->process);
+		sscanf(line, "CapEff: %llx", &effective);
+	}
+	if (file)
+		fclose(file);
+	caller->admin = effective & 1ULL << CAP_SYS_ADMIN && same_user_namespace(thread);
+	return caller->process;
+}
+
+int caller_file(pid_t thread, int fd)
+{
+	int pidfd = pidfd_open(thread, PIDFD_THREAD), file, flags;
+	struct caller caller;
+
+	if (pidfd < 0 && errno == EINVAL && caller_read(thread, &caller))
+		pidfd = pidfd_open(caller.process, 0);
+	if (pidfd < 0)
+		return -errno;
+	file = pidfd_getfd(pidfd, fd, 0);
+	flags = file < 0 ? -errno : fcntl(file, F_GETFL);
+	close(pidfd);
+	if (file >= 0 && flags & O_PATH) {
+		close(file);
+		return -EBADF;
+	}
+	return file < 0 ? flags : file;
+}
+
+/* PF_EXITING of include/linux/sched.h, in the 9th field of /proc/PID/stat. */
+#define EXITING 4
+
+static bool exits(pid_t process)
+{
+	char *path = text("/proc/%d/stat", process), line[1024], *rest;
+	FILE *file = fopen(path, "re");
+	unsigned int flags;
+	long threads;
+	char state;
+	bool yes;
+
+	free(path);
+	rest = file && fgets(line, sizeof(line), file) ? strrchr(line, ')') : NULL;
+	if (file)
+		fclose(file);
+	yes = rest &&
+	      sscanf(rest,
+		     ") %c %*d %*d %*d %*d %*d %u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %ld",
+		     &state, &flags, &threads) == 3;
+	return yes && flags & EXITING && threads == 1 && state != 'Z';
+}
+
+static bool is_killed(const char *directory, const char *thread)
+{
+	char *path = text("%s/%s/status", directory, thread), line[256];
+	FILE *file = fopen(path, "re");
+	unsigned long long pending = 0;
+
+	free(path);
+	while (file && fgets(line, sizeof(line), file))
+		sscanf(line, "SigPnd: %llx", &pending);
+	if (file)
+		fclose(file);
+	return pending & 1ULL << (SIGKILL - 1);
+}
+
+bool process_dies(pid_t process)
+{
+	char *path = text("/proc/%d/task", process);
+	DIR *threads = opendir(path);
+	bool yes = exits(process);
+	struct dirent *entry;
+
+	while (!yes && threads && (entry = readdir(threads)))
+		yes = *entry->d_name != '.' && is_killed(path, entry->d_name);
+	if (threads)
+		closedir(threads);
+	free(path);
+	return yes;
+}

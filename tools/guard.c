@@ -1,0 +1,774 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* freezefd guard: give an owner to the freezes of a program that freezes with FIFREEZE. */
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <linux/fs.h>
+#include <pthread.h>
+#include <seccomp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "guard.h"
+#include "tool.h"
+
+static const char usage[] =
+	"Usage: freezefd guard [OPTION...] -- AGENT [ARGUMENT...]\n"
+	"Run a program that freezes with FIFREEZE and FITHAW (qemu-ga, vmtoolsd, fsfreeze).\n"
+	"What it has frozen thaws when it ends, however it ends, and after a time.\n"
+	"\n"
+	"  -t, --timeout TIME   thaw after TIME (30s, 500ms, 5m), or 'none' (default: 5m)\n"
+	"  -v, --verbose        tell how long each was frozen\n"
+	"      --may-stay-frozen  in a container, freeze though its end may leave all frozen\n"
+	"  -h, --help           this help\n"
+	"\n"
+	"Exit status: the agent's, 128+N if signal N ended it; 124 broken freeze;\n"
+	"125 cannot guard; 126 cannot run the agent; 127 no such agent; 2 wrong usage.\n";
+
+#define DEFAULT_TIMEOUT (300 * 1000000000ULL) /* ns */
+
+/* So often is looked whether who waits for a freeze, or has frozen, has been killed. */
+#define TICK 50 /* ms */
+
+/* Ends a freeze that is under way in a thread. */
+#define CANCEL SIGRTMIN
+
+/* A filesystem that the agent has frozen, or that a call is about. The calls take turns. */
+struct guarded {
+	struct guarded *next;
+	dev_t dev;
+	int fd; /* the freeze descriptor, -1 when it is not held */
+	char *name;
+	unsigned int users;
+	bool busy;
+	bool doomed; /* made before the agent ended */
+};
+
+enum work {
+	FREEZE,
+	THAW,
+	DROP_BROKEN, /* one hold is broken: all go */
+	DROP_ENDED,  /* the agent has ended, or will, but not all of its processes: the doomed go */
+};
+
+/* Each has a thread: any may take long. */
+struct call {
+	struct call *next;
+	pthread_t thread;
+	enum work work;
+	uint64_t id; /* of the notification */
+	pid_t caller;
+	int number;    /* of the caller's descriptor */
+	bool answered; /* or about to be: what it has made is not left to the end of the process */
+};
+
+struct message {
+	struct message *next;
+	char *about, *text;
+};
+
+static struct {
+	pthread_mutex_t lock; /* of all below */
+	pthread_cond_t turn;
+	struct guarded *holds; /* the last one made first */
+	struct call *calls;
+	struct message *messages, **last;
+	bool dropping, broken;
+
+	/* These do not change. */
+	int listener;
+	struct freezefd_options options;
+	bool verbose;
+} guard = {
+	.lock = PTHREAD_MUTEX_INITIALIZER,
+	.turn = PTHREAD_COND_INITIALIZER,
+	.last = &guard.messages,
+	.options = {.size = sizeof(guard.options), .timeout_ns = DEFAULT_TIMEOUT},
+};
+
+/* --- messages: standard error may be on what is frozen, so who serves does not write there --- */
+
+static void __attribute__((format(printf, 2, 3))) note(const char *about, const char *fmt, ...)
+{
+	struct message *message = array(NULL, 1, sizeof(*message));
+	va_list args;
+
+	*message = (struct message){.about = copy(about)};
+	va_start(args, fmt);
+	if (vasprintf(&message->text, fmt, args) < 0)
+		abort();
+	va_end(args);
+	pthread_mutex_lock(&guard.lock);
+	*guard.last = message;
+	guard.last = &message->next;
+	pthread_mutex_unlock(&guard.lock);
+}
+
+static void tell(void)
+{
+	struct message *message, *next;
+
+	pthread_mutex_lock(&guard.lock);
+	message = guard.messages;
+	guard.messages = NULL;
+	guard.last = &guard.messages;
+	pthread_mutex_unlock(&guard.lock);
+	for (; message; message = next) {
+		next = message->next;
+		complain(message->about, "%s", message->text);
+		free(message->about);
+		free(message->text);
+		free(message);
+	}
+}
+
+/* --- holds --- */
+
+static struct guarded *find(dev_t dev)
+{
+	struct guarded *hold = guard.holds;
+
+	while (hold && hold->dev != dev)
+		hold = hold->next;
+	return hold;
+}
+
+static void take_turn(struct guarded *hold)
+{
+	hold->users++;
+	while (hold->busy)
+		pthread_cond_wait(&guard.turn, &guard.lock);
+	hold->busy = true;
+}
+
+static struct guarded *take(dev_t dev)
+{
+	struct guarded *hold;
+
+	pthread_mutex_lock(&guard.lock);
+	hold = find(dev);
+	if (!hold) {
+		hold = array(NULL, 1, sizeof(*hold));
+		*hold = (struct guarded){.next = guard.holds, .dev = dev, .fd = -1};
+		guard.holds = hold;
+	}
+	take_turn(hold);
+	pthread_mutex_unlock(&guard.lock);
+	return hold;
+}
+
+static void give(struct guarded *hold)
+{
+	struct guarded **at = &guard.holds;
+
+	pthread_mutex_lock(&guard.lock);
+	hold->busy = false;
+	if (!--hold->users && hold->fd < 0) {
+		while (*at != hold)
+			at = &(*at)->next;
+		*at = hold->next;
+		free(hold->name);
+		free(hold);
+	}
+	pthread_cond_broadcast(&guard.turn);
+	pthread_mutex_unlock(&guard.lock);
+}
+
+static void note_broken(const struct guarded *hold, int err)
+{
+	char *timeout = format_duration(guard.options.timeout_ns);
+
+	if (err == -ETIME)
+		note(hold->name,
+		     "the freeze was broken by its timeout of %s; allow more with --timeout",
+		     timeout);
+	else if (err == -ECANCELED)
+		note(hold->name,
+		     "the freeze was broken by another thaw (FITHAW, 'freezefd thaw --force', SysRq-j) or the death of its guardian; do it again");
+	else if (err == -ESTALE)
+		note(hold->name, "the freeze was broken, its filesystem is gone");
+	else
+		note(hold->name, "thaw: %s", strerror(-err));
+	free(timeout);
+	pthread_mutex_lock(&guard.lock);
+	guard.broken = true;
+	pthread_mutex_unlock(&guard.lock);
+}
+
+/* 0, or why it did not last, of which has been noted. */
+static int drop(struct guarded *hold)
+{
+	struct freezefd_status status = {0};
+	char *span;
+	int ret;
+
+	freezefd_status(hold->fd, &status);
+	ret = freezefd_thaw(hold->fd);
+	close(hold->fd);
+	hold->fd = -1;
+	if (ret) {
+		note_broken(hold, ret);
+	} else if (guard.verbose) {
+		span = format_duration(status.frozen_ns);
+		note(hold->name, "frozen for %s", span);
+		free(span);
+	}
+	return ret;
+}
+
+static bool is_broken(const struct guarded *hold)
+{
+	struct pollfd poll_hold = {.fd = hold->fd, .events = POLLIN};
+
+	return poll(&poll_hold, 1, 0) > 0;
+}
+
+/* Asked again: what was polled may have been closed meanwhile. */
+static bool any_broken(void)
+{
+	bool broken = false;
+
+	pthread_mutex_lock(&guard.lock);
+	for (const struct guarded *hold = guard.holds; !broken && hold; hold = hold->next)
+		broken = hold->fd >= 0 && !hold->busy && is_broken(hold);
+	pthread_mutex_unlock(&guard.lock);
+	return broken;
+}
+
+/* One that is in force and free; whatever is being made is not waited for. */
+static struct guarded *take_any(bool doomed)
+{
+	struct guarded *hold;
+
+	pthread_mutex_lock(&guard.lock);
+	for (hold = guard.holds; hold; hold = hold->next)
+		if (hold->fd >= 0 && !hold->busy && (hold->doomed || !doomed))
+			break;
+	if (hold)
+		take_turn(hold);
+	pthread_mutex_unlock(&guard.lock);
+	return hold;
+}
+
+static void drop_holds(const char *reason, bool doomed)
+{
+	struct guarded *hold;
+
+	while ((hold = take_any(doomed))) {
+		if (!drop(hold))
+			note(hold->name, "thawed, because %s", reason);
+		give(hold);
+	}
+}
+
+/* --- calls --- */
+
+static bool still_waits(const struct call *call)
+{
+	return !seccomp_notify_id_valid(guard.listener, call->id);
+}
+
+/* False when nobody waits for it any more. */
+static bool answer(struct call *call, int err)
+{
+	struct seccomp_notif_resp *response;
+	int ret;
+
+	pthread_mutex_lock(&guard.lock);
+	call->answered = true;
+	pthread_mutex_unlock(&guard.lock);
+
+	if (seccomp_notify_alloc(NULL, &response))
+		abort();
+	response->id = call->id;
+	response->error = err;
+	ret = seccomp_notify_respond(guard.listener, response);
+	seccomp_notify_free(NULL, response);
+	return !ret;
+}
+
+static uint64_t now(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000 + (uint64_t)ts.tv_nsec;
+}
+
+#define SYNC_SHORT 1000000 /* ns */
+
+/* Rounds as those of freezefd run, so that less is written while others wait. */
+static void sync_ahead(const struct call *call, int target)
+{
+	uint64_t took = UINT64_MAX, before, start;
+
+	do {
+		before = took;
+		start = now();
+		syncfs(target);
+		took = now() - start;
+	} while (took > SYNC_SHORT && took < before / 2 && still_waits(call));
+}
+
+static char *file_name(int fd)
+{
+	char *path = text("/proc/self/fd/%d", fd), link[512];
+	ssize_t len = readlink(path, link, sizeof(link));
+
+	free(path);
+	return len < 0 ? copy("a filesystem") : text("%.*s", (int)len, link);
+}
+
+static int make(const struct call *call, int target, struct guarded *hold)
+{
+	int fd;
+
+	free(hold->name);
+	hold->name = file_name(target);
+	sync_ahead(call, target);
+	do
+		fd = still_waits(call) ? freezefd_open(target, &guard.options) : -ECANCELED;
+	while (fd == -EINTR);
+	hold->doomed = false;
+	if (fd >= 0)
+		hold->fd = fd;
+	else if (fd == -ETIME)
+		note(hold->name,
+		     "not frozen within its timeout, so given up; allow more with --timeout");
+	else if (fd != -ECANCELED && fd != -EBUSY && fd != -EOPNOTSUPP)
+		note(hold->name, "cannot freeze: %s", strerror(-fd));
+	return fd < 0 ? fd : 0;
+}
+
+static void freeze(struct call *call, int target)
+{
+	struct freezefd_status status;
+	int ret = freezefd_status(target, &status);
+	struct guarded *hold;
+
+	if (ret) {
+		answer(call, ret);
+		return;
+	}
+	hold = take(status.dev);
+	if (hold->fd >= 0 && is_broken(hold))
+		drop(hold);
+	if (hold->fd >= 0) {
+		answer(call, -EBUSY);
+	} else {
+		ret = make(call, target, hold);
+		/* Killed meanwhile: nobody would thaw it. */
+		if (!answer(call, ret) && !ret)
+			drop(hold);
+	}
+	give(hold);
+}
+
+static void thaw(struct call *call, int target)
+{
+	struct freezefd_status status;
+	struct guarded *hold;
+	int ret = -EINVAL;
+
+	if (!freezefd_status(target, &status)) {
+		hold = take(status.dev);
+		if (hold->fd >= 0 && !drop(hold))
+			ret = 0;
+		give(hold);
+	}
+	answer(call, ret);
+}
+
+/*
+ * The checks of the kernel, in its order. On a device node the calls mean the filesystem that the
+ * node is on, which in /dev cannot be frozen, and not that on the device.
+ */
+static int check(const struct call *call, int target)
+{
+	struct caller caller;
+	struct stat st;
+
+	if (!caller_read(call->caller, &caller) || !caller.admin)
+		return -EPERM;
+	if (!fstat(target, &st) && !S_ISBLK(st.st_mode))
+		return 0;
+	return call->work == FREEZE ? -EOPNOTSUPP : -EINVAL;
+}
+
+static void serve(struct call *call)
+{
+	int target = caller_file(call->caller, call->number), ret = target;
+
+	if (target >= 0)
+		ret = check(call, target);
+	else if (target == -EPERM)
+		note("guard",
+		     "may not look at the descriptors of process %d; CAP_SYS_PTRACE is needed",
+		     call->caller);
+	/* If not, the number may have been another's by then. */
+	if (still_waits(call)) {
+		if (ret < 0)
+			answer(call, ret);
+		else if (call->work == FREEZE)
+			freeze(call, target);
+		else
+			thaw(call, target);
+	}
+	if (target >= 0)
+		close(target);
+}
+
+static void forget(struct call *call)
+{
+	struct call **at = &guard.calls;
+
+	pthread_mutex_lock(&guard.lock);
+	while (*at != call)
+		at = &(*at)->next;
+	*at = call->next;
+	if (call->work == DROP_BROKEN || call->work == DROP_ENDED)
+		guard.dropping = false;
+	pthread_cond_broadcast(&guard.turn);
+	pthread_mutex_unlock(&guard.lock);
+	free(call);
+}
+
+static void *work(void *arg)
+{
+	struct call *call = arg;
+
+	if (call->work == DROP_BROKEN)
+		drop_holds("another freeze of the agent was broken", false);
+	else if (call->work == DROP_ENDED)
+		drop_holds("the agent has ended", true);
+	else
+		serve(call);
+	tell();
+	forget(call);
+	return NULL;
+}
+
+static bool start(struct call *call)
+{
+	pthread_attr_t attr;
+	int err;
+
+	pthread_attr_init(&attr);
+	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+	pthread_mutex_lock(&guard.lock);
+	err = pthread_create(&call->thread, &attr, work, call);
+	if (!err) {
+		call->next = guard.calls;
+		guard.calls = call;
+	} else if (call->work == DROP_BROKEN || call->work == DROP_ENDED) {
+		guard.dropping = false;
+	}
+	pthread_mutex_unlock(&guard.lock);
+	pthread_attr_destroy(&attr);
+	return !err;
+}
+
+static void start_drop(enum work work)
+{
+	struct call *call = array(NULL, 1, sizeof(*call));
+	bool already;
+
+	pthread_mutex_lock(&guard.lock);
+	already = guard.dropping;
+	guard.dropping = true;
+	pthread_mutex_unlock(&guard.lock);
+	*call = (struct call){.work = work};
+	if (already || !start(call))
+		free(call);
+}
+
+/* --- the agent --- */
+
+static void receive(void)
+{
+	struct seccomp_notif *notice;
+	struct call *call;
+
+	if (seccomp_notify_alloc(&notice, NULL))
+		abort();
+	/* Who called may have been killed before. */
+	if (!seccomp_notify_receive(guard.listener, notice)) {
+		call = array(NULL, 1, sizeof(*call));
+		*call = (struct call){
+			.work = (uint32_t)notice->data.args[1] == FIFREEZE ? FREEZE : THAW,
+			.id = notice->id,
+			.caller = (pid_t)notice->pid,
+			.number = (int)notice->data.args[0],
+		};
+		if (!start(call)) {
+			answer(call, -ENOMEM);
+			free(call);
+		}
+	}
+	seccomp_notify_free(notice, NULL);
+}
+
+/* What nobody waits for need not be frozen to the end. */
+static void cancel_abandoned(bool all)
+{
+	pthread_mutex_lock(&guard.lock);
+	for (const struct call *call = guard.calls; call; call = call->next)
+		if (call->work == FREEZE && (all || !still_waits(call)))
+			pthread_kill(call->thread, CANCEL);
+	pthread_mutex_unlock(&guard.lock);
+}
+
+/* The listener, then the holds. Freed by the caller. Tells also whether calls are under way. */
+static struct pollfd *what_to_poll(size_t *count, bool *working)
+{
+	struct pollfd *list;
+	size_t n = 1;
+
+	pthread_mutex_lock(&guard.lock);
+	for (const struct guarded *hold = guard.holds; hold; hold = hold->next)
+		n++;
+	list = array(NULL, n, sizeof(*list));
+	list[0] = (struct pollfd){.fd = guard.listener, .events = POLLIN};
+	n = 1;
+	for (const struct guarded *hold = guard.holds; !guard.dropping && hold; hold = hold->next)
+		if (!hold->busy && hold->fd >= 0)
+			list[n++] = (struct pollfd){.fd = hold->fd, .events = POLLIN};
+	*working = guard.calls;
+	pthread_mutex_unlock(&guard.lock);
+	*count = n;
+	return list;
+}
+
+static void drop_of_ended(void)
+{
+	pthread_mutex_lock(&guard.lock);
+	for (struct guarded *hold = guard.holds; hold; hold = hold->next)
+		hold->doomed = hold->fd >= 0;
+	pthread_mutex_unlock(&guard.lock);
+	start_drop(DROP_ENDED);
+}
+
+/* Waits for what there is to do, and tells what it is. Freed by the caller. */
+static struct pollfd *wait_for_work(pid_t agent, size_t *count)
+{
+	bool working;
+	struct pollfd *list = what_to_poll(count, &working);
+
+	cancel_abandoned(false);
+	/* A killed process does not get to its end if it waits for what it has frozen itself. */
+	if (*count > 1 && process_dies(agent))
+		drop_of_ended();
+	wait_events(list, *count, working || *count > 1 ? now_ns() + TICK * UINT64_C(1000000) : 0);
+	return list;
+}
+
+/*
+ * The wait status of the agent. One that ends with success and leaves processes behind is a daemon:
+ * those are served until the last has ended, or a signal comes.
+ */
+static int watch(pid_t agent)
+{
+	bool ended = false, deserted = false;
+	struct pollfd *list;
+	int status = 0;
+	size_t count;
+
+	while (!ended || !(status || deserted || caught_signal)) {
+		if (caught_signal && !caught_from_terminal)
+			kill(agent, caught_signal);
+		caught_signal = 0;
+		list = wait_for_work(agent, &count);
+		/* Before a call is received: what is frozen after its end is not the agent's. */
+		if (!ended && waitpid(agent, &status, WNOHANG) == agent) {
+			ended = true;
+			caught_signal = 0; /* it was the agent's */
+			drop_of_ended();
+		}
+		for (size_t i = 1; i < count; i++)
+			if (list[i].revents && any_broken())
+				start_drop(DROP_BROKEN);
+		if (list[0].revents & POLLIN)
+			receive();
+		deserted = list[0].revents & POLLHUP;
+		free(list);
+		if (deserted && !ended) {
+			drop_of_ended();
+			ended = waitpid(agent, &status, 0) == agent;
+		}
+	}
+	return status ? status : caught_signal;
+}
+
+/* What is still being frozen ends with this process. */
+static void drop_rest(void)
+{
+	static const char reason[] = "the agent has ended";
+	bool working = true;
+
+	cancel_abandoned(true);
+	drop_holds(reason, false);
+	pthread_mutex_lock(&guard.lock);
+	while (working) {
+		working = false;
+		for (const struct call *call = guard.calls; call; call = call->next)
+			working |= call->work != FREEZE || call->answered;
+		if (working)
+			pthread_cond_wait(&guard.turn, &guard.lock);
+	}
+	pthread_mutex_unlock(&guard.lock);
+	drop_holds(reason, false);
+	tell();
+}
+
+/* In the child: 0 is never returned, the number of the listener goes to the guard before the agent runs. */
+static void become(char **agent, int guard_socket, const sigset_t *signals)
+{
+	int ret = filter_install();
+	char go;
+
+	if (write(guard_socket, &ret, sizeof(ret)) != sizeof(ret) || ret < 0 ||
+	    read(guard_socket, &go, 1) != 1)
+		_exit(EXIT_CANNOT_FREEZE);
+	/* Nothing is frozen any more then. qemu-ga ignores SIGTERM while it believes that. */
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	sigprocmask(SIG_SETMASK, signals, NULL);
+	execvp(agent[0], agent);
+	ret = errno;
+	if (write(guard_socket, &ret, sizeof(ret)) != sizeof(ret))
+		_exit(EXIT_CANNOT_FREEZE);
+	_exit(EXIT_CANNOT_EXEC);
+}
+
+static int cannot_watch(int err)
+{
+	if (err == -EBUSY)
+		complain(
+			"guard",
+			"another supervisor has this process's calls already (a guard in a guard, a container's manager); run only one");
+	else if (err == -EINVAL || err == -ENOSYS || err == -EOPNOTSUPP)
+		complain("guard",
+			 "no seccomp user notification here; a kernel from Linux 5.10 on has it");
+	else
+		complain("guard", "cannot watch the agent's calls: %s", strerror(-err));
+	return EXIT_CANNOT_FREEZE;
+}
+
+/* 0 when the agent runs, or the exit status. */
+static int start_agent(pid_t *agent, char **command, const sigset_t *signals)
+{
+	int pair[2], number, err = 0;
+	pid_t child;
+
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) || (child = fork()) < 0)
+		return cannot_watch(-errno);
+	if (!child) {
+		close(pair[0]);
+		become(command, pair[1], signals);
+	}
+	close(pair[1]);
+	if (read(pair[0], &number, sizeof(number)) != sizeof(number))
+		number = -ECHILD;
+	guard.listener = number < 0 ? number : caller_file(child, number);
+	if (guard.listener < 0) {
+		close(pair[0]);
+		waitpid(child, NULL, 0);
+		return cannot_watch(guard.listener);
+	}
+	if (send(pair[0], "g", 1, MSG_NOSIGNAL) != 1 ||
+	    read(pair[0], &err, sizeof(err)) != sizeof(err))
+		err = 0;
+	close(pair[0]);
+	if (err) {
+		waitpid(child, NULL, 0);
+		return cannot_run(command[0], err);
+	}
+	*agent = child;
+	return 0;
+}
+
+static void do_nothing(int signal)
+{
+}
+
+static int run(char **command)
+{
+	const struct sigaction cancel = {.sa_handler = do_nothing};
+	sigset_t before;
+	pid_t agent = 0;
+	int status;
+
+	catch_signals();
+	block_signals(&before);
+	status = start_agent(&agent, command, &before);
+	if (status)
+		return status;
+	signal(SIGPIPE, SIG_IGN);
+	sigaction(CANCEL, &cancel, NULL);
+	status = watch(agent);
+	drop_rest();
+	if (guard.broken)
+		return EXIT_BROKEN;
+	return WIFSIGNALED(status) ? EXIT_SIGNAL + WTERMSIG(status) : WEXITSTATUS(status);
+}
+
+/* Complains, returns false. */
+static bool can_guard(void)
+{
+	struct caller self;
+	int file = open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC), err = 0;
+
+	if (!caller_read(getpid(), &self))
+		complain("/proc", "cannot be read; mount it");
+	else if (!self.admin)
+		complain_errno("guard", -EPERM);
+	else if (!freezefd_engine(file))
+		complain_errno("guard", err = -errno);
+	if (file >= 0)
+		close(file);
+	return self.admin && !err;
+}
+
+int cmd_guard(int argc, char **argv)
+{
+	static const struct option options[] = {
+		{"timeout", required_argument, NULL, 't'},
+		{"verbose", no_argument, NULL, 'v'},
+		{"may-stay-frozen", no_argument, NULL, OPT_MAY_STAY_FROZEN},
+		{"help", no_argument, NULL, 'h'},
+		{0},
+	};
+	int opt;
+
+	/* The agent's options are its own. */
+	while ((opt = getopt_long(argc, argv, "+t:vh", options, NULL)) != -1) {
+		switch (opt) {
+		case 't':
+			if (!strcmp(optarg, "none"))
+				guard.options.timeout_ns = 0;
+			else if (!timeout_option("guard", optarg, &guard.options.timeout_ns))
+				return EXIT_USAGE;
+			break;
+		case 'v':
+			guard.verbose = true;
+			break;
+		case OPT_MAY_STAY_FROZEN:
+			guard.options.flags = FREEZEFD_MAY_STAY_FROZEN;
+			break;
+		case 'h':
+			fputs(usage, stdout);
+			return EXIT_SUCCESS;
+		default:
+			return wrong_option("guard");
+		}
+	}
+	if (optind == argc)
+		return usage_error("guard", "no agent; put it after '--'");
+	return can_guard() ? run(argv + optind) : EXIT_CANNOT_FREEZE;
+}

@@ -750,9 +750,7 @@ int cmd_guard(int argc, char **argv)
 	while ((opt = getopt_long(argc, argv, "+t:vh", options, NULL)) != -1) {
 		switch (opt) {
 		case 't':
-			if (!strcmp(optarg, "none"))
-				guard.options.timeout_ns = 0;
-			else if (!timeout_option("guard", optarg, &guard.options.timeout_ns))
+			if (!timeout_option("guard", optarg, &guard.options.timeout_ns))
 				return EXIT_USAGE;
 			break;
 		case 'v':

@@ -8,6 +8,7 @@
 
 #include <linux/freezefd_dev.h>
 
+#include "btrfs.h"
 #include "engine.h"
 #include "native.h"
 
@@ -21,6 +22,22 @@ static int device_call(unsigned long request, void *arg)
 		return errno == EMFILE || errno == ENFILE ? -errno : -ENOSYS;
 	ret = kernel_call(device, request, arg);
 	close(device);
+	return ret;
+}
+
+/* What @arg points to begins with the target. */
+static int target_call(unsigned long request, void *arg)
+{
+	__s32 *const target = arg, device = *target;
+	int ret = device_call(request, arg);
+
+	if (ret != -ENODEV)
+		return ret;
+	*target = btrfs_open(device);
+	if (*target < 0)
+		return *target;
+	ret = device_call(request, arg);
+	close(*target);
 	return ret;
 }
 
@@ -48,14 +65,14 @@ static int module_open(int target, uint32_t flags, uint64_t timeout_ns)
 		.args = {.flags = flags & FREEZEFD_THAWED, .timeout_ns = timeout_ns},
 	};
 
-	return device_call(FREEZEFD_DEV_FREEZEFD, &args);
+	return target_call(FREEZEFD_DEV_FREEZEFD, &args);
 }
 
 static int module_thaw_force(int target)
 {
 	struct freezefd_dev_target args = {.fd = target};
 
-	return device_call(FREEZEFD_DEV_THAW_FORCE, &args);
+	return target_call(FREEZEFD_DEV_THAW_FORCE, &args);
 }
 
 static int module_status(int any_fd, struct freezefd_status *status)
@@ -65,7 +82,7 @@ static int module_status(int any_fd, struct freezefd_status *status)
 
 	if (is_kernel_descriptor(any_fd))
 		return kernel_call(any_fd, FS_IOC_FREEZE_STATUS, status);
-	ret = device_call(FREEZEFD_DEV_STATUS, &args);
+	ret = target_call(FREEZEFD_DEV_STATUS, &args);
 	if (!ret)
 		memcpy(status, &args.status, sizeof(args.status));
 	return ret;

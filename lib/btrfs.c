@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include <errno.h>
+#include <fcntl.h>
+#include <glob.h>
+#include <mntent.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+#include <linux/btrfs.h>
+
+#include "btrfs.h"
+
+#define SYSFS "/sys/fs/btrfs/"
+
+/* sysfs lists the devices of each btrfs that is in use by its UUID. */
+static bool find_uuid(int bdev, char uuid[BTRFS_UUID_UNPARSED_SIZE])
+{
+	char link[256], path[512];
+	const char *name;
+	struct stat st;
+	bool found;
+	glob_t all;
+	ssize_t n;
+
+	if (fstat(bdev, &st) || !S_ISBLK(st.st_mode))
+		return false;
+	snprintf(path, sizeof(path), "/sys/dev/block/%u:%u", major(st.st_rdev), minor(st.st_rdev));
+	n = readlink(path, link, sizeof(link) - 1);
+	if (n < 0)
+		return false;
+	link[n] = 0;
+	name = strrchr(link, '/');
+	snprintf(path, sizeof(path), SYSFS "*/devices/%s", name ? name + 1 : link);
+	if (glob(path, GLOB_NOSORT, NULL, &all))
+		return false;
+	found = sscanf(all.gl_pathv[0] + strlen(SYSFS), "%36[^/]", uuid) == 1;
+	globfree(&all);
+	return found;
+}
+
+static bool has_uuid(int fd, const char *uuid)
+{
+	char text[BTRFS_UUID_UNPARSED_SIZE], *end = text;
+	struct btrfs_ioctl_fs_info_args info = {0};
+
+	if (ioctl(fd, BTRFS_IOC_FS_INFO, &info))
+		return false;
+	for (int i = 0; i < BTRFS_FSID_SIZE; i++)
+		end += sprintf(end, i == 4 || i == 6 || i == 8 || i == 10 ? "-%02x" : "%02x",
+			       info.fsid[i]);
+	return !strcmp(text, uuid);
+}
+
+int btrfs_open(int bdev)
+{
+	char uuid[BTRFS_UUID_UNPARSED_SIZE], buffer[8192];
+	int fd = -1, error = -ENODEV;
+	struct mntent mount;
+	FILE *mounts;
+
+	if (!find_uuid(bdev, uuid))
+		return error;
+	mounts = setmntent("/proc/self/mounts", "re");
+	while (mounts && fd < 0 && getmntent_r(mounts, &mount, buffer, sizeof(buffer))) {
+		if (strcmp(mount.mnt_type, "btrfs"))
+			continue;
+		fd = open(mount.mnt_dir, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+		if (fd < 0 && errno == EACCES)
+			error = -EPERM;
+		if (fd >= 0 && !has_uuid(fd, uuid)) {
+			close(fd);
+			fd = -1;
+		}
+	}
+	if (mounts)
+		endmntent(mounts);
+	return fd < 0 ? error : fd;
+}

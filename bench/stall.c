@@ -360,7 +360,7 @@ static void print_timeline(const struct times *times)
 	       (unsigned long long)(times->thawed - times->ask));
 	for (unsigned int i = 0; i < nr_writers; i++)
 		for (unsigned int k = 0; k < writers[i].count; k++)
-			printf("op\t%lld\t%llu\n",
+			printf("op\t%u\t%lld\t%llu\n", i,
 			       (long long)(writers[i].ops[k].start - times->ask),
 			       (unsigned long long)(writers[i].ops[k].end -
 						    writers[i].ops[k].start));

@@ -21,11 +21,13 @@
 /*
  * What an engine cannot keep: the clause, how the test's text begins ("" for
  * every test of the clause), and why; with two releases, only kernels
- * from the first on and before the second one cannot. The native engine keeps all.
+ * from the first on and before the second one cannot; with a type, only on that
+ * filesystem. The native engine keeps all.
  */
 #define ONE_FIFREEZE "a kernel without the series lets user space freeze once"
 #define ONE_HOLD     "this kernel has one hold, for all"
 #define ONE_DEVICE   "in this kernel only the first device leads to its filesystem"
+#define NO_BTRFS     "in this kernel no device leads to a btrfs, and one that is unmounted is not found"
 #define UNENDING \
 	"nothing ends a freeze that waits for a writer: its caller returns, but writers wait"
 static const struct {
@@ -35,6 +37,7 @@ static const struct {
 	const char *reason;
 	const char *from;
 	const char *before;
+	const char *fstype;
 } cannot[] = {
 	{"guardian", "C4", "when close returns",
 	 "the guardian hears of the last close and thaws a moment later"},
@@ -71,6 +74,8 @@ static const struct {
 	{"module", "C9", "a freeze that is not complete", UNENDING},
 	{"module", "C9", "writers that wait for a freeze which is given up", UNENDING},
 	{"module", "C10", "force thaw drops every hold", ONE_HOLD, NULL, "6.6"},
+	{"module", "C10", "force thaw of an unmounted FIFREEZE", NO_BTRFS, NULL, "7", "btrfs"},
+	{"module", "C12", "raw: ", NO_BTRFS, NULL, "7", "btrfs"},
 	{"module", "C13", "SysRq-j thaws holds and", ONE_HOLD, NULL, "6.6"},
 	{"module", "C14", "a filesystem on two devices", ONE_DEVICE, NULL, "6.6"},
 	{"module", "C14", "both devices stay", ONE_DEVICE, NULL, "6.6"},
@@ -395,7 +400,8 @@ static const char *excuse(const char *engine, const struct test *test)
 		if (!strcmp(cannot[i].engine, engine) && !strcmp(cannot[i].clause, test->clause) &&
 		    !strncmp(cannot[i].test, test->what, strlen(cannot[i].test)) &&
 		    (!cannot[i].from || !kernel_is_before(cannot[i].from)) &&
-		    (!cannot[i].before || kernel_is_before(cannot[i].before)))
+		    (!cannot[i].before || kernel_is_before(cannot[i].before)) &&
+		    (!cannot[i].fstype || !strcmp(cannot[i].fstype, fstype())))
 			return cannot[i].reason;
 	return NULL;
 }

@@ -225,7 +225,7 @@ static uint64_t deadline_of(const struct hold *hold)
 
 	if (!hold->freezing)
 		return hold->deadline_ns;
-	if (!stopped || (state != FREEZING && state != FROZEN))
+	if (!stopped || state == THAWED)
 		return 0;
 	return after(stopped > hold->asked_ns ? stopped : hold->asked_ns, hold->timeout_ns);
 }

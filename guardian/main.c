@@ -20,6 +20,7 @@
 #include <sys/syscall.h>
 #include <sys/un.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <linux/fs.h>
@@ -239,13 +240,15 @@ static void watch_over(pid_t guardian, const struct fs *fs, struct common *commo
 	const struct timespec second = {.tv_sec = 1};
 	unsigned int beats = 0, silent = 0;
 	sigset_t child;
+	bool ended = false;
 	int status, root;
 
 	sigemptyset(&child);
 	sigaddset(&child, SIGCHLD);
 	for (;;) {
 		if (waitpid(guardian, &status, WUNTRACED | WNOHANG) == guardian) {
-			if (!WIFSTOPPED(status))
+			ended = !WIFSTOPPED(status);
+			if (ended)
 				break;
 			kill(guardian, SIGCONT);
 			continue;
@@ -260,8 +263,12 @@ static void watch_over(pid_t guardian, const struct fs *fs, struct common *commo
 		}
 	}
 	root = common->root;
-	if (root >= 0)
-		ioctl(root, FITHAW, 0);
+	/* A FIFREEZE of it that is under way ends before it does. */
+	while (root >= 0 && ioctl(root, FITHAW, 0) && !ended) {
+		ended = waitpid(guardian, &status, WNOHANG);
+		if (!ended)
+			nanosleep(&second, NULL);
+	}
 	leave_directory(fs);
 	/* The last one who has the sockets: their holders see the end of them. */
 }

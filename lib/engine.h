@@ -37,6 +37,9 @@ struct engine {
 	int (*set_timeout)(int fd, uint64_t ns);
 };
 
+/* freezefd.c: 0, -EINVAL or -E2BIG. */
+int check_options(const struct freezefd_options *options);
+
 extern const struct engine native_engine;
 extern const struct engine module_engine;
 extern const struct engine guardian_engine;

@@ -36,7 +36,7 @@ static int check_fd(int fd)
 	return (flags & O_PATH) ? -EBADF : 0;
 }
 
-static int check_options(const struct freezefd_options *options)
+int check_options(const struct freezefd_options *options)
 {
 	const unsigned char *byte = (const unsigned char *)options;
 

@@ -7,10 +7,11 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 #include <unistd.h>
 
-#include "freezefd.h"
+#include "engine.h"
 #include "stack.h"
 
 /* At most so many are worked on at a time. They wait for disks and for grace periods, hardly for a CPU. */
@@ -162,7 +163,7 @@ static int renumber(struct member *member, size_t count)
 		if (fd < highest) {
 			fd = fcntl(fd, F_DUPFD_CLOEXEC, highest + 1);
 			if (fd < 0)
-				return -errno;
+				return errno == EINVAL ? -EMFILE : -errno;
 			close(member[i].fd);
 			member[i].fd = fd;
 		}
@@ -293,15 +294,16 @@ int freezefd_open_group(const int *targets, int *fds, size_t count,
 	int ret;
 
 	if (options) {
-		/* freezefd_open() checks the rest. */
-		if (options->size < sizeof(group.options))
-			return -EINVAL;
-		group.options = *options;
+		ret = check_options(options);
+		if (ret)
+			return ret;
+		memcpy(&group.options, options,
+		       options->size < sizeof(group.options) ? options->size
+							     : sizeof(group.options));
+		group.options.size = sizeof(group.options);
 	}
 	if (!count || group.options.flags & FREEZEFD_THAWED)
 		return -EINVAL;
-	if (group.options.size > sizeof(group.options))
-		return -E2BIG;
 	group.options.flags |= FREEZEFD_THAWED;
 	for (size_t i = 0; i < count; i++)
 		fds[i] = -1;

@@ -65,6 +65,13 @@ static char *frozen(dev_t dev)
 		    mount.dir, mount.dir);
 }
 
+static bool is_frozen(const struct target *target)
+{
+	struct freezefd_status status;
+
+	return !freezefd_status(target->fd, &status) && status.state == FREEZE_STATE_FROZEN;
+}
+
 static void look(void *arg, bool is_device, dev_t dev)
 {
 	char **found = arg;
@@ -75,11 +82,10 @@ static void look(void *arg, bool is_device, dev_t dev)
 
 char *blocked_below(const struct target *target)
 {
-	struct freezefd_status status;
 	char *found = NULL;
 
 	/* One that is frozen already has written what it had to. */
-	if (!freezefd_status(target->fd, &status) && status.state != FREEZE_STATE_FROZEN)
+	if (!is_frozen(target))
 		stack_below(the_mounts(), target->mount.dev, look, &found);
 	return found;
 }
@@ -144,7 +150,7 @@ static char *written(int task, int pid)
 	if (at >= 0)
 		return text("/proc/%d/fd/%d", pid, (int)args[at]);
 	at = path_of(call);
-	if (at < 0)
+	if (at < 0 || (call == SYS_openat && !(args[2] & (O_CREAT | O_TRUNC))))
 		return NULL;
 	path = text("/proc/%d/mem", pid);
 	mem = open(path, O_RDONLY | O_CLOEXEC);
@@ -158,23 +164,28 @@ static char *written(int task, int pid)
 	return text("/proc/%d/%s/%s", pid, *name == '/' ? "root" : "cwd", name);
 }
 
-/* Does it wait in the middle of a write to that filesystem, for something else than its thaw? */
-static bool is_writing(int task, int pid, dev_t dev)
+/* To which of them does it write, waiting for something else than its thaw? NULL: to none. */
+static const struct target *written_target(int task, int pid, const struct target *target,
+					   size_t count)
 {
 	char wchan[64], *path;
 	struct mount mount;
-	bool is;
+	bool found;
 
 	read_line(task, "wchan", wchan, sizeof(wchan));
 	if (!strcmp(wchan, "0") || strstr(wchan, "percpu_rwsem") || strstr(wchan, "percpu_down"))
-		return false;
+		return NULL;
 	path = written(task, pid);
-	is = path && mounts_of_file(the_mounts(), AT_FDCWD, path, &mount) && mount.dev == dev;
+	found = path && mounts_of_file(the_mounts(), AT_FDCWD, path, &mount);
 	free(path);
-	return is;
+	for (size_t i = 0; found && i < count; i++)
+		if (target[i].mount.dev == mount.dev && !is_frozen(&target[i]))
+			return &target[i];
+	return NULL;
 }
 
-static char *writer_among(DIR *tasks, int pid, dev_t dev)
+static char *writer_among(DIR *tasks, int pid, const struct target *target, size_t count,
+			  const struct target **which)
 {
 	char *found = NULL, comm[64];
 	struct dirent *entry;
@@ -186,7 +197,8 @@ static char *writer_among(DIR *tasks, int pid, dev_t dev)
 			       : openat(dirfd(tasks), entry->d_name, O_RDONLY | O_CLOEXEC);
 		if (task < 0)
 			continue;
-		if (is_writing(task, pid, dev)) {
+		*which = written_target(task, pid, target, count);
+		if (*which) {
 			read_line(task, "comm", comm, sizeof(comm));
 			found = text("%s (%s) keeps a write open", comm, entry->d_name);
 		}
@@ -195,7 +207,7 @@ static char *writer_among(DIR *tasks, int pid, dev_t dev)
 	return found;
 }
 
-static char *writer(dev_t dev)
+static char *writer(const struct target *target, size_t count, const struct target **which)
 {
 	DIR *procs = opendir("/proc"), *tasks;
 	struct dirent *entry;
@@ -209,7 +221,7 @@ static char *writer(dev_t dev)
 		free(path);
 		if (!tasks)
 			continue;
-		found = writer_among(tasks, atoi(entry->d_name), dev);
+		found = writer_among(tasks, atoi(entry->d_name), target, count, which);
 		closedir(tasks);
 	}
 	if (procs)
@@ -235,15 +247,19 @@ static char *scrub(const struct target *target)
 	return found;
 }
 
-char *blocked_by(const struct target *target)
+char *blocked_by(const struct target *target, size_t count, const struct target **which)
 {
-	struct freezefd_status status;
-	char *found;
+	for (size_t i = 0; i < count; i++) {
+		char *found;
 
-	if (!freezefd_status(target->fd, &status) && status.state == FREEZE_STATE_FROZEN)
-		return NULL;
-	found = blocked_below(target);
-	if (!found)
-		found = scrub(target);
-	return found ? found : writer(target->mount.dev);
+		if (is_frozen(&target[i]))
+			continue;
+		found = blocked_below(&target[i]);
+		if (!found)
+			found = scrub(&target[i]);
+		*which = &target[i];
+		if (found)
+			return found;
+	}
+	return writer(target, count, which);
 }

@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,6 +25,9 @@
 
 /* So long after the start is first looked for what is in the way, and then so often. */
 #define LOOK_MS 300
+
+/* So many overlays may lie on each other; one that is mounted over its own layers has no end. */
+#define MAX_OVERLAYS 32
 
 struct work {
 	const struct request *request;
@@ -54,8 +58,9 @@ static void send_note(int socket, const char *name, const char *why)
 static void *explain(void *arg)
 {
 	struct work *work = arg;
+	const struct target *target;
 	const char *opening;
-	size_t i;
+	char *why;
 
 	for (;;) {
 		nap(LOOK_MS);
@@ -65,15 +70,10 @@ static void *explain(void *arg)
 				  "opening it waits for a server or for a permission");
 			continue;
 		}
-		for (i = 0; i < work->opened; i++) {
-			char *why = blocked_by(&work->target[i]);
-
-			if (why)
-				send_note(work->socket, work->target[i].name, why);
-			free(why);
-			if (why)
-				break;
-		}
+		why = blocked_by(work->target, work->opened, &target);
+		if (why)
+			send_note(work->socket, target->name, why);
+		free(why);
 	}
 	return NULL;
 }
@@ -163,10 +163,10 @@ static bool take(struct work *work, struct target *target, bool *ok)
 	return true;
 }
 
-static bool is_excluded(const dev_t *excluded, size_t count, dev_t dev)
+static bool is_among(const dev_t *list, size_t count, dev_t dev)
 {
 	for (size_t i = 0; i < count; i++)
-		if (excluded[i] == dev)
+		if (list[i] == dev)
 			return true;
 	return false;
 }
@@ -182,7 +182,7 @@ static bool open_one(struct work *work, const char *name, const dev_t *excluded)
 		return false;
 	}
 	work->opening = NULL;
-	if (!is_excluded(excluded, work->request->nr_excluded, target->mount.dev) &&
+	if (!is_among(excluded, work->request->nr_excluded, target->mount.dev) &&
 	    take(work, target, &ok))
 		work->opened++;
 	else
@@ -197,20 +197,40 @@ static bool is_local(const struct mount *mount)
 	       !strcmp(mount->fstype, "bcachefs");
 }
 
+/* Each once, by the first of its mounts that is not hidden under another one. */
 static bool open_all(struct work *work, const dev_t *excluded)
 {
-	struct mount mount, first;
+	const size_t nr_excluded = work->request->nr_excluded;
+	dev_t *done = NULL;
+	size_t count = 0;
+	struct mount mount;
+	bool ok = true;
+	int fd;
 
-	for (size_t i = 0; mounts_at(the_mounts(), i, &mount); i++) {
-		/* Once each. */
-		if (!is_local(&mount) || !mount_of_dev(mount.dev, &first) ||
-		    first.dir != mount.dir ||
-		    is_excluded(excluded, work->request->nr_excluded, mount.dev))
+	for (size_t i = 0; ok && mounts_at(the_mounts(), i, &mount); i++) {
+		if (!is_local(&mount) || is_among(done, count, mount.dev) ||
+		    is_among(excluded, nr_excluded, mount.dev))
 			continue;
-		if (!open_one(work, mount.dir, excluded))
-			return false;
+		work->opening = mount.dir;
+		fd = mounts_open(the_mounts(), &mount);
+		if (fd < 0)
+			continue;
+		close(fd);
+		ok = open_one(work, mount.dir, excluded);
+		done = array(done, count + 1, sizeof(*done));
+		done[count++] = mount.dev;
 	}
-	return true;
+	work->opening = NULL;
+	for (size_t i = 0; ok && mounts_at(the_mounts(), i, &mount); i++) {
+		ok = !is_local(&mount) || is_among(done, count, mount.dev) ||
+		     is_among(excluded, nr_excluded, mount.dev);
+		if (!ok)
+			complain(
+				mount.dir,
+				"something else is mounted over it; name its device instead of --all");
+	}
+	free(done);
+	return ok;
 }
 
 static bool open_targets(struct work *work)
@@ -227,7 +247,9 @@ static bool open_targets(struct work *work)
 			count++;
 	work->target = array(NULL, count, sizeof(*work->target));
 	for (size_t i = 0; ok && i < request->nr_excluded; i++) {
+		work->opening = request->excluded[i];
 		ok = target_open(&target, request->excluded[i]);
+		work->opening = NULL;
 		if (ok)
 			excluded[i] = target.mount.dev;
 		target_close(&target);
@@ -259,12 +281,13 @@ static bool lies_on_target(const struct work *work, const char *path)
 {
 	struct mount mount, upper;
 	struct stat st;
+	int left = MAX_OVERLAYS;
 
 	/* Writing to a pipe or a device waits for no filesystem. */
 	if (stat(path, &st) || !(S_ISREG(st.st_mode) || S_ISDIR(st.st_mode)) ||
 	    !mounts_of_file(the_mounts(), AT_FDCWD, path, &mount))
 		return false;
-	while (mounts_upper(the_mounts(), mount.dev, &upper))
+	while (left-- && mounts_upper(the_mounts(), mount.dev, &upper))
 		mount = upper;
 	return target_of(work, mount.dev);
 }
@@ -347,20 +370,26 @@ static bool frozen_by_others(const struct target *target, int err)
 	       status.state == FREEZE_STATE_FROZEN && status.user_holds;
 }
 
+/* One that is given up lets the writers go, too. */
+static uint64_t freeze_deadline(const struct request *request)
+{
+	if (request->within_ns &&
+	    (!request->timeout_ns || request->within_ns < request->timeout_ns))
+		return request->within_ns;
+	return request->timeout_ns;
+}
+
 static int freeze_group(struct work *work, int *fds)
 {
 	const struct request *request = work->request;
 	struct freezefd_options options = {
 		.size = sizeof(options),
 		.flags = request->flags,
-		.timeout_ns = request->timeout_ns,
+		.timeout_ns = freeze_deadline(request),
 	};
 	int *targets = array(NULL, work->opened, sizeof(*targets)), ret;
 	size_t failed = 0;
 
-	/* One that is given up lets the writers go, too. */
-	if (request->within_ns && (!options.timeout_ns || request->within_ns < options.timeout_ns))
-		options.timeout_ns = request->within_ns;
 	for (size_t i = 0; i < work->opened; i++)
 		targets[i] = work->target[i].fd;
 	ret = freezefd_open_group(targets, fds, work->opened, &options, &failed);
@@ -374,15 +403,18 @@ static int freeze_group(struct work *work, int *fds)
 	return ret;
 }
 
-/* The deadline was that of the freeze; from here on it is that of the hold. 0 or an errno value. */
-static int set_deadline(const struct request *request, int fd, uint64_t frozen_ns)
+/*
+ * The deadline was that of the freeze; from here on it is that of the hold, which has lasted
+ * for over_ns. 0 or an errno value.
+ */
+static int set_deadline(const struct request *request, int fd, uint64_t over_ns)
 {
-	uint64_t left = request->timeout_ns, over = now_ns() - frozen_ns;
+	uint64_t left = request->timeout_ns;
 
-	if (!request->within_ns || (left && left <= request->within_ns))
+	if (left == freeze_deadline(request))
 		return 0;
 	if (left)
-		left = left > over ? left - over : 1;
+		left = left > over_ns ? left - over_ns : 1;
 	return freezefd_set_timeout(fd, left);
 }
 
@@ -405,7 +437,8 @@ static void put(struct packet *packet, size_t *size, const char *string)
 	*size += len + 1;
 }
 
-static bool send_hold(const struct work *work, size_t i, int fd)
+/* 0 or a negative errno value. */
+static int send_hold(const struct work *work, size_t i, int fd)
 {
 	const struct target *target = &work->target[i];
 	struct packet packet = {.kind = PACKET_HOLD};
@@ -420,17 +453,20 @@ static bool send_hold(const struct work *work, size_t i, int fd)
 			     .msg_controllen = sizeof(control)};
 	struct cmsghdr *cmsg = CMSG_FIRSTHDR(&msg);
 	struct freezefd_status status = {0};
-	char *device = target->mounted ? NULL : stack_device_path(target->device);
+	const uint64_t deadline = freeze_deadline(work->request);
+	uint64_t over_ns;
 	size_t size = 0;
+	char *device;
 	int err = freezefd_status(fd, &status);
 
-	packet.frozen_ns = now_ns() - status.frozen_ns;
+	/* Others may have frozen it long before: of a hold of ours what is left tells its age. */
+	over_ns = deadline ? deadline - status.timeout_ns : status.frozen_ns;
+	packet.frozen_ns = now_ns() - over_ns;
 	if (!err)
-		err = set_deadline(work->request, fd, packet.frozen_ns);
-	if (err) {
-		complain_errno(target->name, err);
-		return false;
-	}
+		err = set_deadline(work->request, fd, over_ns);
+	if (err)
+		return err;
+	device = target->mounted ? NULL : stack_device_path(target->device);
 	put(&packet, &size, target->name);
 	put(&packet, &size, target->mounted ? target->mount.dir : NULL);
 	put(&packet, &size, target->mounted ? target->mount.source : device);
@@ -443,7 +479,7 @@ static bool send_hold(const struct work *work, size_t i, int fd)
 				 .cmsg_type = SCM_RIGHTS,
 				 .cmsg_len = CMSG_LEN(sizeof(fd))};
 	memcpy(CMSG_DATA(cmsg), &fd, sizeof(fd));
-	return sendmsg(work->socket, &msg, MSG_NOSIGNAL) > 0;
+	return sendmsg(work->socket, &msg, MSG_NOSIGNAL) > 0 ? 0 : -errno;
 }
 
 struct sent {
@@ -460,17 +496,34 @@ static int by_fd(const void *a, const void *b)
 static bool send_holds(const struct work *work, const int *fds)
 {
 	struct sent *sent = array(NULL, work->opened, sizeof(*sent));
-	size_t count = 0;
-	bool ok = true;
+	size_t count = 0, i;
+	int err = 0;
 
-	for (size_t i = 0; i < work->opened; i++)
+	for (i = 0; i < work->opened; i++)
 		if (fds[i] >= 0)
 			sent[count++] = (struct sent){fds[i], i};
 	qsort(sent, count, sizeof(*sent), by_fd);
-	for (size_t i = 0; ok && i < count; i++)
-		ok = send_hold(work, sent[i].target, sent[i].fd);
+	for (i = 0; !err && i < count; i++)
+		err = send_hold(work, sent[i].target, sent[i].fd);
+	if (err) {
+		/* Nothing is said while it is frozen. */
+		for (size_t j = 0; j < count; j++)
+			close(sent[j].fd);
+		complain_errno(work->target[sent[i - 1].target].name, err);
+	}
 	free(sent);
-	return ok;
+	return !err;
+}
+
+/* Somebody may read the output to its end, whatever becomes of this process. */
+static void leave_output(void)
+{
+	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+	dup2(null, STDIN_FILENO);
+	dup2(null, STDOUT_FILENO);
+	if (null > STDERR_FILENO)
+		close(null);
 }
 
 void freeze_all(const struct request *request, int socket, int cannot)
@@ -487,11 +540,16 @@ void freeze_all(const struct request *request, int socket, int cannot)
 		work.uuid = array(NULL, work.opened, sizeof(*work.uuid));
 		for (size_t i = 0; i < work.opened; i++)
 			work.uuid[i] = request->report ? uuid_of(&work.target[i]) : NULL;
+		leave_output();
 		await_below(&work);
+		/* The descriptors of the holds are not those of the other thread, which may wait for ever. */
+		unshare(CLONE_FILES);
 		fds = array(NULL, work.opened, sizeof(*fds));
 		if (!freeze_group(&work, fds) && send_holds(&work, fds))
 			done.status = 0;
 	}
 	send(socket, &done, offsetof(struct packet, strings), MSG_NOSIGNAL);
-	_exit(0); /* the other thread may wait for ever */
+	/* Until it is killed it has copies, which thaw in order: those in a socket would not. */
+	for (;;)
+		pause();
 }

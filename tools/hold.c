@@ -219,9 +219,24 @@ static void leave_stdio(void)
 		close(null);
 }
 
+/* Has the starter printed the name? It may be stopped, or be held off by who reads it. */
+static bool await_go(struct holds *holds, int starter)
+{
+	struct pollfd *answer = &holds->poll[holds->count];
+	char go;
+
+	*answer = (struct pollfd){.fd = starter, .events = POLLIN};
+	while (!answer->revents && !caught_signal) {
+		wait_events(holds->poll, holds->count + 1, 0);
+		if (holds_broken(holds))
+			return false;
+	}
+	return recv(starter, &go, 1, MSG_DONTWAIT) == 1;
+}
+
 static int detached(const struct request *request, bool json, int starter)
 {
-	char *name = new_name(), *path = hold_socket(name), *string, go;
+	char *name = new_name(), *path = hold_socket(name), *string;
 	int listener, status = EXIT_FAILURE;
 	struct holds holds = {0};
 	bool told;
@@ -239,7 +254,7 @@ static int detached(const struct request *request, bool json, int starter)
 	/* Nobody may have a hold of which nobody knows the name. */
 	string = announcement(&holds, name, json);
 	told = !caught_signal && send(starter, string, strlen(string), MSG_NOSIGNAL) > 0 &&
-	       recv(starter, &go, 1, 0) == 1;
+	       await_go(&holds, starter);
 	free(string);
 	if (!told) {
 		holds_thaw(&holds);
@@ -263,6 +278,7 @@ out:
 static char *read_announcement(int socket, pid_t child)
 {
 	struct pollfd answer = {.fd = socket, .events = POLLIN};
+	siginfo_t ended = {0};
 	ssize_t len = -1;
 	char *string;
 
@@ -272,6 +288,11 @@ static char *read_announcement(int socket, pid_t child)
 			kill(child, caught_signal);
 			return NULL;
 		}
+		/* A process of its own that is stuck in a freeze keeps the other end open. */
+		if (!answer.revents &&
+		    !waitid(P_PID, (id_t)child, &ended, WEXITED | WNOHANG | WNOWAIT) &&
+		    ended.si_pid)
+			return NULL;
 	}
 	len = recv(socket, NULL, 0, MSG_PEEK | MSG_TRUNC);
 	if (len <= 0)

@@ -80,7 +80,9 @@ static int start(struct child *child, const struct request *request, int cannot)
 	if (child->pid > 0 && child->pidfd >= 0)
 		return 0;
 	close(pair[0]);
-	return -errno;
+	if (child->pid > 0)
+		kill(child->pid, SIGKILL);
+	return -EAGAIN;
 }
 
 /* The caller has no copy of its descriptors now: a thaw that waits is not ours to wait for. */
@@ -88,8 +90,8 @@ static void end(struct child *child)
 {
 	struct pollfd poll_ = {.fd = child->pidfd, .events = POLLIN};
 
-	kill(child->pid, SIGKILL);
 	close(child->socket);
+	kill(child->pid, SIGKILL);
 	if (poll(&poll_, 1, END_NS / 1000000) == 1)
 		waitpid(child->pid, NULL, 0);
 	close(child->pidfd);
@@ -178,14 +180,14 @@ static void drop_all(struct holds *holds)
 	holds_free(holds);
 }
 
-static void say_slow(const struct child *child)
+static void say_slow(const struct request *request, const struct child *child)
 {
 	struct pollfd out = {.fd = STDERR_FILENO, .events = POLLOUT};
 
 	/* Somewhere else it may be one of those who wait. */
 	if (isatty(STDERR_FILENO) && poll(&out, 1, 0) == 1)
-		fprintf(stderr, "freezefd: not frozen yet%s%s\n", child->note ? ": " : "",
-			child->note ? child->note : "");
+		complain(request->verb, "not frozen yet%s%s", child->note ? ": " : "",
+			 child->note ? child->note : "");
 }
 
 static void complain_late(const struct request *request, const struct child *child)
@@ -225,7 +227,7 @@ int holds_freeze(struct holds *holds, const struct request *request, int cannot)
 		else if (caught_signal || (until && now_ns() >= until))
 			break;
 		if (slow && now_ns() >= slow) {
-			say_slow(&child);
+			say_slow(request, &child);
 			slow = 0;
 		}
 	}

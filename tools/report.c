@@ -90,7 +90,7 @@ static struct json_object *describe(const struct hold *hold)
 static struct json_object *compose(const struct holds *holds, int status)
 {
 	struct json_object *object = json_object_new_object(), *list = json_object_new_array();
-	bool unbroken = holds->count;
+	bool unbroken = holds->count && !holds->early;
 
 	for (size_t i = 0; i < holds->count; i++) {
 		json_object_array_add(list, describe(&holds->hold[i]));
@@ -130,9 +130,17 @@ out:
 
 bool report_possible(const char *path)
 {
-	char *directory = copy(path);
-	bool possible = !access(dirname(directory), W_OK);
+	char *directory;
+	struct stat st;
+	bool possible;
 
+	/* A link or a device would be replaced, too. */
+	if (!*path || (!lstat(path, &st) && !S_ISREG(st.st_mode))) {
+		complain(path, "a report replaces a file, and this is none; name one");
+		return false;
+	}
+	directory = copy(path);
+	possible = !access(dirname(directory), W_OK);
 	if (!possible)
 		complain(path, "a report cannot be written there: %s", strerror(errno));
 	free(directory);

@@ -115,6 +115,7 @@ static int watch(struct holds *holds, pid_t child, int *verdict)
 				complain("run",
 					 "thawed at the second signal, before the command ended");
 				*verdict = EXIT_BROKEN;
+				holds->early = true;
 			}
 		}
 	}
@@ -134,6 +135,8 @@ static int run(const struct request *request, char **command, bool verbose)
 		goto out;
 	limit_restore();
 	ret = spawn(&child, command, &before);
+	/* The thaw of many needs descriptors, too. */
+	limit_raise();
 	if (!ret)
 		status = watch(&holds, child, &verdict);
 	holds_thaw(&holds);

@@ -255,6 +255,7 @@ struct holds {
 	uint64_t timeout_ns;
 	uint64_t begun_ns; /* the first writer was stopped */
 	bool frozen;
+	bool early; /* thawed before the command ended, because the caller wished it */
 };
 
 /*
@@ -296,8 +297,8 @@ _Noreturn void freeze_all(const struct request *request, int socket, int cannot)
 
 /* A frozen filesystem or a suspended device on which this one lies; NULL when there is none. */
 char *blocked_below(const struct target *target);
-/* Anything that keeps a freeze that has begun from coming to an end, NULL when nothing is known. */
-char *blocked_by(const struct target *target);
+/* Anything that keeps one of them from being frozen, and which; NULL when nothing is known. */
+char *blocked_by(const struct target *target, size_t count, const struct target **which);
 
 /* report.c */
 

@@ -42,6 +42,22 @@ wait "$pid" 2>/dev/null
 await is_thawed_everywhere || problem+="left frozen"
 result "SIGKILL to the holder of three levels" "$problem"
 
+# What its child has sent it has not received: nobody else may have the descriptors.
+all_frozen_everywhere() { ! "$freezefd" status -n -o STATE "${levels[@]}" | grep -qv frozen; }
+"$freezefd" hold "${levels[@]}" >"$work/held" 2>"$err" <&"$never" &
+pid=$!
+freezes() { child_of "$pid" || all_frozen_everywhere; }
+await freezes && problem='' || problem="nobody freezes"
+kill -STOP "$pid"
+await all_frozen_everywhere || problem+="not frozen: $(<"$err")"
+kill -KILL "$pid"
+wait "$pid" 2>/dev/null
+await is_thawed_everywhere || problem+="left frozen"
+result "SIGKILL to the holder of three levels that was stopped before" "$problem"
+as=(bash -c 'ulimit -Sn 14; exec "$@"' bash)
+works run "${levels[@]}" -- true
+as=()
+
 # One after the other in the order of the mounts, the second waits for the first.
 if [[ ${VM_DISKS:-} ]]; then
 	fsfreeze --freeze "$mnt"
@@ -64,6 +80,13 @@ if [[ ${VM_DISKS:-} ]]; then
 	works run --all -- sh -c "$three_frozen"
 	works run --all --exclude "$work/two" --exclude "$three" -- sh -c \
 		"[ \$('$freezefd' status -n -o STATE '${levels[0]}') = frozen ] && [ \$('$freezefd' status -n -o STATE '${levels[2]}') = thawed ]"
+	mkdir "$work/bind"
+	mount --bind "$mnt" "$work/bind"
+	mount -t tmpfs no "$mnt"
+	works run --all -- sh -c "[ \$('$freezefd' status -n -o STATE '$work/bind') = frozen ]"
+	umount "$work/bind"
+	fails 125 "$mnt: something else is mounted over it" run --all -- true
+	umount "$mnt"
 else
 	skip "run --all" "it would freeze this machine"
 fi
@@ -146,6 +169,21 @@ problem+=$(python3 -c 'import json, sys
 r = json.load(open(sys.argv[1]))
 assert r["status"] == 124 and r["unbroken"] is False and r["filesystems"][0]["reason"] == "timeout", r' "$work/report" 2>&1)
 result "run --report of a broken freeze" "$problem"
+timeout -s KILL 60 "$freezefd" run --report "$work/report" "$mnt" -- sh -c "echo >'$mnt/waits'" 2>"$err" &
+outer=$!
+await is_state "$mnt" frozen && await child_of "$outer" && pid=$child && await child_of "$pid" && await blocked "$child" &&
+	problem='' || problem="the command does not wait"
+kill -TERM "$pid"
+kill -INT "$pid"
+wait "$outer"
+got=$?
+((got == 124)) || problem+="exit status $got: $(<"$err")"
+problem+=$(python3 -c 'import json, sys
+assert json.load(open(sys.argv[1]))["unbroken"] is False' "$work/report" 2>&1)
+result "run --report after a second signal" "$problem"
+for file in /dev/null '' "$work"; do
+	fails 125 'a report replaces a file' run --report "$file" "$mnt" -- true
+done
 fails 125 '/no/such/directory/report: a report cannot be written there' run --report /no/such/directory/report "$mnt" -- true
 
 losetup --detach "$three"

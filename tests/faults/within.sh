@@ -114,6 +114,9 @@ if listen "$mnt"; then
 	got=$?
 	((got == 125)) && problem='' || problem="exit status $got"
 	problem+=$(says "not frozen within 1.0s, given up: $mnt: opening it waits for a server or for a permission")
+	timeout -s KILL 60 "$freezefd" hold --detach --within 1s "$mnt" >"$out" 2>"$err"
+	got=$?
+	((got == 1)) || problem+="hold --detach: exit status $got"
 	end_listener
 	result "run --within on a target whose opening waits for a permission" "$problem"
 else

@@ -6,25 +6,30 @@
 #include <stdlib.h>
 #include <string.h>
 #include <syslog.h>
+#include <sys/timerfd.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "tool.h"
 
 #define NSEC_PER_SEC UINT64_C(1000000000)
 #define STACK_SIZE   (128 * 1024) /* all of it is locked in memory */
 
+/* Of both threads; the last one to leave frees it. */
 struct late {
-	struct timespec when; /* of CLOCK_BOOTTIME */
+	int timer;
 	char *message;
+	_Atomic bool over;
+	_Atomic int users;
 };
 
-static pthread_t thread;
-static bool running;
+static struct late *current;
 
-static void forget(void *arg)
+static void leave(struct late *late)
 {
-	struct late *late = arg;
-
+	if (--late->users)
+		return;
+	close(late->timer);
 	free(late->message);
 	free(late);
 }
@@ -32,12 +37,13 @@ static void forget(void *arg)
 static void *wait_and_warn(void *arg)
 {
 	struct late *late = arg;
+	uint64_t ticks;
 
-	pthread_cleanup_push(forget, late);
-	while (clock_nanosleep(CLOCK_BOOTTIME, TIMER_ABSTIME, &late->when, NULL) == EINTR)
+	while (read(late->timer, &ticks, sizeof(ticks)) < 0 && errno == EINTR)
 		;
-	syslog(LOG_WARNING, "%s", late->message);
-	pthread_cleanup_pop(1);
+	if (!late->over)
+		syslog(LOG_WARNING, "%s", late->message);
+	leave(late);
 	return NULL;
 }
 
@@ -63,13 +69,17 @@ static char *message_of(const struct holds *holds)
 	return message;
 }
 
+/* Not pthread_cancel(3), which loads a library at its first call: that may lie on what is frozen. */
 void journal_thawed(void)
 {
-	if (!running)
+	const struct itimerspec now = {.it_value.tv_nsec = 1};
+
+	if (!current)
 		return;
-	running = false;
-	pthread_cancel(thread);
-	pthread_detach(thread);
+	current->over = true;
+	timerfd_settime(current->timer, 0, &now, NULL);
+	leave(current);
+	current = NULL;
 }
 
 /*
@@ -79,30 +89,33 @@ void journal_thawed(void)
 void journal_frozen(const struct holds *holds)
 {
 	const uint64_t half = holds->timeout_ns / 2;
+	const struct itimerspec then = {
+		.it_value = {(time_t)(half / NSEC_PER_SEC), (long)(half % NSEC_PER_SEC)}};
 	struct late *late;
 	sigset_t all, before;
 	pthread_attr_t attr;
+	pthread_t thread;
 
 	journal_thawed();
 	if (!half)
 		return;
 	late = array(NULL, 1, sizeof(*late));
-	clock_gettime(CLOCK_BOOTTIME, &late->when);
-	late->when.tv_sec += (time_t)(half / NSEC_PER_SEC);
-	late->when.tv_nsec += (long)(half % NSEC_PER_SEC);
-	if (late->when.tv_nsec >= (long)NSEC_PER_SEC) {
-		late->when.tv_nsec -= (long)NSEC_PER_SEC;
-		late->when.tv_sec++;
-	}
-	late->message = message_of(holds);
+	*late = (struct late){.timer = timerfd_create(CLOCK_BOOTTIME, TFD_CLOEXEC),
+			      .message = message_of(holds),
+			      .users = 2};
 	openlog("freezefd", LOG_PID, LOG_DAEMON);
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &before);
 	pthread_attr_init(&attr);
 	pthread_attr_setstacksize(&attr, STACK_SIZE);
-	running = !pthread_create(&thread, &attr, wait_and_warn, late);
-	pthread_attr_destroy(&attr);
+	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	if (!timerfd_settime(late->timer, 0, &then, NULL) &&
+	    !pthread_create(&thread, &attr, wait_and_warn, late))
+		current = late;
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
-	if (!running)
-		forget(late);
+	pthread_attr_destroy(&attr);
+	if (!current) {
+		leave(late);
+		leave(late);
+	}
 }

@@ -143,6 +143,23 @@ else
 	skip "swap on what is frozen" "no swap here"
 fi
 
+# Everything that runs is on what is frozen: the tool, its libraries, the command.
+if [[ ${VM_DISKS:-} && $engine != guardian ]] && command -v busybox >/dev/null; then
+	mkdir -p "$mnt/proc" "$mnt/dev" "$mnt/lib64"
+	for file in $(ldd "$freezefd" "$build/lib/libfreezefd.so.0" | grep -o '/[^ :]*' | sort -u) "$freezefd" "$(type -P busybox)"; do
+		cp --parents -L "$file" "$mnt"
+	done
+	mount -t proc proc "$mnt/proc"
+	mount --bind /dev "$mnt/dev"
+	as=(chroot "$mnt")
+	fails 125 "on a filesystem that is to be frozen" run / -- "$(type -P busybox)" true
+	works run --force / -- "$freezefd" status --quiet /
+	as=()
+	umount "$mnt/proc" "$mnt/dev"
+else
+	skip "the root filesystem is frozen" "only in a VM, with busybox, where the kernel freezes"
+fi
+
 # ---- The report
 
 timeout -s KILL 60 "$freezefd" run --report "$work/report" "$mnt" "$work/two" -- sh -c 'exit 7' 2>"$err"
@@ -174,6 +191,7 @@ outer=$!
 await is_state "$mnt" frozen && await child_of "$outer" && pid=$child && await child_of "$pid" && await blocked "$child" &&
 	problem='' || problem="the command does not wait"
 kill -TERM "$pid"
+await got_it "$child" || problem+="the command does not get the signal"
 kill -INT "$pid"
 wait "$outer"
 got=$?

@@ -114,7 +114,6 @@ for options in '' --json --detach '--detach --json'; do
 done
 exec {full}>&-
 
-got_it() { [[ $(awk '/^ShdPnd/ { print $2 }' "/proc/$1/status") != 0000000000000000 ]]; }
 start run --timeout 60s "$mnt" -- sh -c "echo >'$mnt/waits'"
 await is_state "$mnt" frozen
 await child_of "$pid"

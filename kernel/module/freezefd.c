@@ -11,6 +11,8 @@
  * - Nothing ends a freeze that waits for a writer.  So a worker freezes, and its
  *   caller waits for it no longer than until the deadline or a fatal signal.  What
  *   is frozen after that is thawed at once.
+ * - A task that is killed must not thaw: btrfs reads then, is interrupted and turns
+ *   read-only for good.  So a worker thaws, and its caller waits for it.
  * - A mark of fsnotify tells that a superblock goes.
  * - Before 6.6 a stranger's FITHAW drops the hold.  An entry in the queue of the
  *   writers, which a thaw wakes, tells of it.
@@ -97,8 +99,11 @@ static DEFINE_SPINLOCK(freezefd_lock);
 static LIST_HEAD(held_supers);
 static struct fsnotify_group *freezefd_group;
 static const struct file_operations freezefd_fops;
-/* Two, as a freeze may wait for ever for what a thaw brings. */
-static struct workqueue_struct *freeze_wq, *thaw_wq;
+/*
+ * Several, as a freeze may wait for ever for what a thaw brings, and the workers of
+ * thaw_wq wait for who waits for super_wq.
+ */
+static struct workqueue_struct *freeze_wq, *thaw_wq, *super_wq;
 
 static bool can_freeze(const struct super_block *sb)
 {
@@ -227,6 +232,34 @@ static void held_super_expedite(struct held_super *super, bool expedite)
 		rcu_unexpedite_gp();
 }
 
+struct thaw_call {
+	struct work_struct	work;
+	struct super_block	*sb;
+	enum freeze_holder	who;
+	int			error;
+};
+
+static void thaw_call_work(struct work_struct *work)
+{
+	struct thaw_call *call = container_of(work, struct thaw_call, work);
+
+	call->error = fs_super_thaw(call->sb, call->who);
+}
+
+/* Where no signal interrupts it. */
+static int super_thaw(struct super_block *sb, enum freeze_holder who)
+{
+	struct thaw_call call = { .sb = sb, .who = who };
+
+	if (current->flags & PF_KTHREAD)
+		return fs_super_thaw(sb, who);
+	INIT_WORK_ONSTACK(&call.work, thaw_call_work);
+	queue_work(super_wq, &call.work);
+	flush_work(&call.work);
+	destroy_work_on_stack(&call.work);
+	return call.error;
+}
+
 #ifdef HAVE_FREEZE_HOLDERS
 static bool held_super_is_broken(struct held_super *super) { return false; }
 static void held_super_unwatch(struct held_super *super, struct super_block *sb) { }
@@ -244,7 +277,7 @@ static int held_super_thaw(struct held_super *super)
 	int error;
 
 	mend_bdev_freezes(sb);
-	error = fs_super_thaw(sb, FREEZE_HOLDER_KERNEL);
+	error = super_thaw(sb, FREEZE_HOLDER_KERNEL);
 	/* 6.12: others hold it.  This hold is gone all the same. */
 	return error == -EINVAL ? 0 : error;
 }
@@ -304,7 +337,7 @@ static int held_super_thaw(struct held_super *super)
 	if (!sb)
 		return error;
 	if (held_super_unwatch(super, sb)) {
-		error = fs_super_thaw(sb, FREEZE_HOLDER_KERNEL);
+		error = super_thaw(sb, FREEZE_HOLDER_KERNEL);
 		/* Thawed while it was read-only, which wakes nobody. */
 		if (error == -EINVAL)
 			error = -ECANCELED;
@@ -1132,7 +1165,7 @@ static int thaw_user_holds(struct super_block *sb, struct block_device *bdev,
 		if (!user_holds(sb))
 			break;
 #endif
-		error = fs_super_thaw(sb, FREEZE_HOLDER_USERSPACE);
+		error = super_thaw(sb, FREEZE_HOLDER_USERSPACE);
 #ifdef HAVE_FREEZE_HOLDERS
 		/* 6.12: there are others, of which the next is dropped now. */
 		if (error == -EINVAL)
@@ -1365,7 +1398,9 @@ static int __init freezefd_init(void)
 	}
 	freeze_wq = alloc_workqueue("freezefd_freeze", WQ_UNBOUND | WQ_FREEZABLE, 0);
 	thaw_wq = alloc_workqueue("freezefd_thaw", WQ_UNBOUND | WQ_FREEZABLE, 0);
-	if (!freeze_wq || !thaw_wq)
+	/* Not freezable: who waits for it is, and goes first. */
+	super_wq = alloc_workqueue("freezefd_super", WQ_UNBOUND, 0);
+	if (!freeze_wq || !thaw_wq || !super_wq)
 		goto fail;
 	freezefd_group = fsnotify_alloc_group(&super_mark_ops, FSNOTIFY_GROUP_DUPS);
 	if (IS_ERR(freezefd_group)) {
@@ -1380,6 +1415,8 @@ static int __init freezefd_init(void)
 	       minor, error);
 	fsnotify_put_group(freezefd_group);
 fail:
+	if (super_wq)
+		destroy_workqueue(super_wq);
 	if (thaw_wq)
 		destroy_workqueue(thaw_wq);
 	if (freeze_wq)
@@ -1393,6 +1430,7 @@ static void __exit freezefd_exit(void)
 	misc_deregister(&dev);
 	destroy_workqueue(freeze_wq);
 	destroy_workqueue(thaw_wq);
+	destroy_workqueue(super_wq);
 	/* Each mark has the group until its last call has returned. */
 	while (refcount_read(&freezefd_group->refcnt) > 1)
 		msleep(20);

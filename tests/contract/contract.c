@@ -79,6 +79,7 @@ static const struct {
 	{"module", "C13", "SysRq-j thaws holds and", ONE_HOLD, NULL, "6.6"},
 	{"module", "C14", "a filesystem on two devices", ONE_DEVICE, NULL, "6.6"},
 	{"module", "C14", "both devices stay", ONE_DEVICE, NULL, "6.6"},
+	{"module", "C14", "both devices stay", NO_BTRFS, NULL, "7", "btrfs"},
 	{"module", "C15", "killed while a writer keeps", UNENDING},
 	{"module", "C13", "", "SysRq-j ends the holds of user space only", "6.6"},
 	{"module", "C13", "SysRq-j thaws what is being", "SysRq-j leaves out what is being frozen"},

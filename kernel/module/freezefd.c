@@ -172,7 +172,8 @@ static int super_freeze_status(const struct super_block *sb,
 	lockdep_assert_held(&freezefd_lock);
 
 	status->dev = new_encode_dev(sb->s_dev);
-	if (super)
+	/* Dropped a moment after the thaw. */
+	if (super && frozen != SB_UNFROZEN)
 		status->fd_holds = super->holds;
 #ifdef HAVE_FREEZE_HOLDERS
 	status->user_holds = user_holds(sb);

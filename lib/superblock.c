@@ -145,7 +145,7 @@ int sb_waiters(struct sb_reader reader, uint64_t id, struct waiters *waiters)
 {
 	int ret = -EAGAIN;
 
-	for (int i = 0; i < 100 && ret == -EAGAIN; i++) {
+	for (int i = 0; i < 10 && ret == -EAGAIN; i++) {
 		*waiters = (struct waiters){0};
 		ret = 0;
 		for (int level = 1; level <= SB_LEVELS && !ret; level++)

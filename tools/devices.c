@@ -15,11 +15,16 @@
 int device_open(dev_t device)
 {
 	char *path = stack_device_path(device);
-	int fd = path ? open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC) : -1;
+	int fd = path ? open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC) : -1, err = errno;
 	struct mount mount;
 
 	free(path);
-	return fd < 0 && mount_of_dev(device, &mount) ? mounts_open(the_mounts(), &mount) : fd;
+	if (fd < 0 && mount_of_dev(device, &mount)) {
+		fd = mounts_open(the_mounts(), &mount);
+		err = fd < 0 ? -fd : 0;
+	}
+	errno = err;
+	return fd < 0 ? -1 : fd;
 }
 
 static bool contains(const dev_t *devs, size_t count, dev_t dev)

@@ -150,7 +150,7 @@ static void put_holds(FILE *out, const struct metrics *metrics)
 				holds[i].kind, holds[i].count);
 	}
 	begin(out, "freezefd_broken_holds", NULL,
-	      "Holds that were broken, by their deadline or by force, and whose holder has not asked since.");
+	      "Descriptors whose hold was broken, by its deadline or by force, and whose holder has not been told yet.");
 	for (each = metrics->sample; each < end; each++) {
 		fprintf(out, "freezefd_broken_holds{%s,reason=\"expired\"} %u\n", each->labels,
 			each->expired);

@@ -197,6 +197,7 @@ static bool print_lines(struct monitor *monitor)
 		return true;
 	fwrite(monitor->text, 1, monitor->size, stdout);
 	rewind(monitor->lines);
+	fflush(monitor->lines); /* which sets the size to 0 */
 	return !output_error();
 }
 
@@ -331,7 +332,7 @@ static bool ask(struct monitor *monitor, struct followed *fs)
 	uint64_t answered;
 
 	if (fd < 0)
-		return errno == EMFILE || errno == ENFILE;
+		return errno == EMFILE || errno == ENFILE || errno == EACCES || errno == EPERM;
 	err = freezefd_status(fd, &status);
 	answered = clock_ns(CLOCK_BOOTTIME);
 	if (!err && !fs->engine)
@@ -530,7 +531,11 @@ static int follow(struct monitor *monitor, uint64_t interval)
 	print_lines(monitor);
 	mnt_unref_monitor(mounts);
 	close(poll[0].fd);
-	return EXIT_SUCCESS;
+	if (!monitor->size)
+		return EXIT_SUCCESS;
+	complain("standard output",
+		 "the last lines are lost: it is on a filesystem that is frozen");
+	return EXIT_FAILURE;
 }
 
 static bool open_targets(struct monitor *monitor, char **names, size_t count)

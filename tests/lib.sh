@@ -56,6 +56,9 @@ blocked() {
 	grep -qs '^State:[[:space:]]*D' "/proc/$1/status"
 }
 
+# In a VM of vm/run, whose root is the machine's by another filesystem? What concerns the whole machine is for that alone.
+in_vm() { [[ $(findmnt -no FSTYPE /) =~ ^(hostfs|9p)$ ]]; }
+
 # disks COUNT DIR: the disks of the VM, or loop devices over files in DIR, in the array $disks.
 disks() {
 	local i

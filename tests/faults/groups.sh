@@ -59,7 +59,7 @@ works run "${levels[@]}" -- true
 as=()
 
 # One after the other in the order of the mounts, the second waits for the first.
-if [[ ${VM_DISKS:-} ]]; then
+if in_vm; then
 	fsfreeze --freeze "$mnt"
 	fsfreeze --freeze "$work/two" &
 	pid=$!
@@ -76,16 +76,16 @@ wait "${writers[@]}"
 
 # ---- All of them
 
-if [[ ${VM_DISKS:-} ]]; then
-	works run --all -- sh -c "$three_frozen"
-	works run --all --exclude "$work/two" --exclude "$three" -- sh -c \
+if in_vm; then
+	works run --all --exclude / -- sh -c "$three_frozen"
+	works run --all --exclude / --exclude "$work/two" --exclude "$three" -- sh -c \
 		"[ \$('$freezefd' status -n -o STATE '${levels[0]}') = frozen ] && [ \$('$freezefd' status -n -o STATE '${levels[2]}') = thawed ]"
 	mkdir "$work/bind"
 	mount --bind "$mnt" "$work/bind"
 	mount -t tmpfs no "$mnt"
-	works run --all -- sh -c "[ \$('$freezefd' status -n -o STATE '$work/bind') = frozen ]"
+	works run --all --exclude / -- sh -c "[ \$('$freezefd' status -n -o STATE '$work/bind') = frozen ]"
 	umount "$work/bind"
-	fails 125 "$mnt: something else is mounted over it" run --all -- true
+	fails 125 "$mnt: something else is mounted over it" run --all --exclude / -- true
 	umount "$mnt"
 else
 	skip "run --all" "it would freeze this machine"
@@ -136,7 +136,7 @@ as=(sh -c 'exec 7>>"$1" && shift && exec "$@"' sh "$mnt/log")
 fails 125 "$mnt/log: on a filesystem that is to be frozen" run "$mnt" -- true
 works run --force "$mnt" -- true
 as=()
-if [[ ${VM_DISKS:-} ]] && mkswap "$three" >/dev/null 2>&1 && swapon "$three" 2>/dev/null; then
+if in_vm && mkswap "$three" >/dev/null 2>&1 && swapon "$three" 2>/dev/null; then
 	fails 125 "$work/two: memory is swapped to $three, which lies on it" run "$work/two" -- true
 	swapoff "$three"
 else
@@ -144,7 +144,7 @@ else
 fi
 
 # Everything that runs is on what is frozen: the tool, its libraries, the command.
-if [[ ${VM_DISKS:-} && $engine != guardian ]] && command -v busybox >/dev/null; then
+if in_vm && [[ $engine != guardian ]] && command -v busybox >/dev/null; then
 	mkdir -p "$mnt/proc" "$mnt/dev" "$mnt/lib64"
 	for file in $(ldd "$freezefd" "$build/lib/libfreezefd.so.0" | grep -o '/[^ :]*' | sort -u) "$freezefd" "$(type -P busybox)"; do
 		cp --parents -L "$file" "$mnt"

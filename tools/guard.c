@@ -48,14 +48,13 @@ struct guarded {
 	char *name;
 	unsigned int users;
 	bool busy;
-	bool doomed; /* made before the agent ended */
+	const char *doomed; /* why it is to be thawed as soon as it is not busy, or NULL */
 };
 
 enum work {
 	FREEZE,
 	THAW,
-	DROP_BROKEN, /* one hold is broken: all go */
-	DROP_ENDED,  /* the agent has ended, or will, but not all of its processes: the doomed go */
+	DROP, /* the doomed holds go */
 };
 
 /* Each has a thread: any may take long. */
@@ -181,6 +180,26 @@ static void give(struct guarded *hold)
 	pthread_mutex_unlock(&guard.lock);
 }
 
+static void set_fd(struct guarded *hold, int fd)
+{
+	pthread_mutex_lock(&guard.lock);
+	hold->fd = fd;
+	pthread_mutex_unlock(&guard.lock);
+}
+
+static const char is_torn[] = "another freeze of the agent was broken",
+		  has_ended[] = "the agent has ended";
+
+/* All that are made, and all that are being made if those are torn, too. */
+static void doom_holds(const char *reason)
+{
+	pthread_mutex_lock(&guard.lock);
+	for (struct guarded *hold = guard.holds; hold; hold = hold->next)
+		if (hold->fd >= 0 || reason == is_torn)
+			hold->doomed = reason;
+	pthread_mutex_unlock(&guard.lock);
+}
+
 static void note_broken(const struct guarded *hold, int err)
 {
 	char *timeout = format_duration(guard.options.timeout_ns);
@@ -202,7 +221,7 @@ static void note_broken(const struct guarded *hold, int err)
 	pthread_mutex_unlock(&guard.lock);
 }
 
-/* 0, or why it did not last, of which has been noted. */
+/* 0, or why it did not last, which has been noted. All others are doomed then. */
 static int drop(struct guarded *hold)
 {
 	struct freezefd_status status = {0};
@@ -212,9 +231,10 @@ static int drop(struct guarded *hold)
 	freezefd_status(hold->fd, &status);
 	ret = freezefd_thaw(hold->fd);
 	close(hold->fd);
-	hold->fd = -1;
+	set_fd(hold, -1);
 	if (ret) {
 		note_broken(hold, ret);
+		doom_holds(is_torn);
 	} else if (guard.verbose) {
 		span = format_duration(status.frozen_ns);
 		note(hold->name, "frozen for %s", span);
@@ -231,39 +251,48 @@ static bool is_broken(const struct guarded *hold)
 }
 
 /* Asked again: what was polled may have been closed meanwhile. */
-static bool any_broken(void)
+static void doom_broken(void)
 {
-	bool broken = false;
-
 	pthread_mutex_lock(&guard.lock);
-	for (const struct guarded *hold = guard.holds; !broken && hold; hold = hold->next)
-		broken = hold->fd >= 0 && !hold->busy && is_broken(hold);
+	for (struct guarded *hold = guard.holds; hold; hold = hold->next)
+		if (hold->fd >= 0 && !hold->busy && is_broken(hold))
+			hold->doomed = is_torn;
 	pthread_mutex_unlock(&guard.lock);
-	return broken;
 }
 
-/* One that is in force and free; whatever is being made is not waited for. */
-static struct guarded *take_any(bool doomed)
+static bool can_drop(const struct guarded *hold)
+{
+	return hold->doomed && !hold->busy && hold->fd >= 0;
+}
+
+/* Whatever is being made is not waited for. */
+static struct guarded *take_doomed(void)
 {
 	struct guarded *hold;
 
 	pthread_mutex_lock(&guard.lock);
-	for (hold = guard.holds; hold; hold = hold->next)
-		if (hold->fd >= 0 && !hold->busy && (hold->doomed || !doomed))
-			break;
+	for (hold = guard.holds; hold && !can_drop(hold);)
+		hold = hold->next;
 	if (hold)
 		take_turn(hold);
 	pthread_mutex_unlock(&guard.lock);
 	return hold;
 }
 
-static void drop_holds(const char *reason, bool doomed)
+static void drop_one(struct guarded *hold)
+{
+	const char *reason = hold->doomed;
+
+	if (!drop(hold))
+		note(hold->name, "thawed, because %s", reason);
+}
+
+static void drop_doomed(void)
 {
 	struct guarded *hold;
 
-	while ((hold = take_any(doomed))) {
-		if (!drop(hold))
-			note(hold->name, "thawed, because %s", reason);
+	while ((hold = take_doomed())) {
+		drop_one(hold);
 		give(hold);
 	}
 }
@@ -328,21 +357,31 @@ static char *file_name(int fd)
 
 static int make(const struct call *call, int target, struct guarded *hold)
 {
+	bool torn;
 	int fd;
 
+	pthread_mutex_lock(&guard.lock);
+	hold->doomed = NULL;
+	pthread_mutex_unlock(&guard.lock);
 	free(hold->name);
 	hold->name = file_name(target);
 	sync_ahead(call, target);
 	do
 		fd = still_waits(call) ? freezefd_open(target, &guard.options) : -ECANCELED;
 	while (fd == -EINTR);
-	hold->doomed = false;
+	pthread_mutex_lock(&guard.lock);
 	if (fd >= 0)
 		hold->fd = fd;
-	else if (fd == -ETIME)
+	torn = fd >= 0 && hold->doomed;
+	pthread_mutex_unlock(&guard.lock);
+	if (torn) {
+		drop_one(hold);
+		return -ECANCELED;
+	}
+	if (fd == -ETIME)
 		note(hold->name,
 		     "not frozen within its timeout, so given up; allow more with --timeout");
-	else if (fd != -ECANCELED && fd != -EBUSY && fd != -EOPNOTSUPP)
+	else if (fd < 0 && fd != -ECANCELED && fd != -EBUSY && fd != -EOPNOTSUPP)
 		note(hold->name, "cannot freeze: %s", strerror(-fd));
 	return fd < 0 ? fd : 0;
 }
@@ -358,8 +397,8 @@ static void freeze(struct call *call, int target)
 		return;
 	}
 	hold = take(status.dev);
-	if (hold->fd >= 0 && is_broken(hold))
-		drop(hold);
+	if (hold->fd >= 0 && is_broken(hold) && drop(hold))
+		drop_doomed();
 	if (hold->fd >= 0) {
 		answer(call, -EBUSY);
 	} else {
@@ -381,6 +420,8 @@ static void thaw(struct call *call, int target)
 		hold = take(status.dev);
 		if (hold->fd >= 0 && !drop(hold))
 			ret = 0;
+		else
+			drop_doomed(); /* with one that was broken, before the agent is told */
 		give(hold);
 	}
 	answer(call, ret);
@@ -433,8 +474,6 @@ static void forget(struct call *call)
 	while (*at != call)
 		at = &(*at)->next;
 	*at = call->next;
-	if (call->work == DROP_BROKEN || call->work == DROP_ENDED)
-		guard.dropping = false;
 	pthread_cond_broadcast(&guard.turn);
 	pthread_mutex_unlock(&guard.lock);
 	free(call);
@@ -444,12 +483,15 @@ static void *work(void *arg)
 {
 	struct call *call = arg;
 
-	if (call->work == DROP_BROKEN)
-		drop_holds("another freeze of the agent was broken", false);
-	else if (call->work == DROP_ENDED)
-		drop_holds("the agent has ended", true);
-	else
+	if (call->work == DROP) {
+		drop_doomed();
+		/* Before the messages, which may take for ever. */
+		pthread_mutex_lock(&guard.lock);
+		guard.dropping = false;
+		pthread_mutex_unlock(&guard.lock);
+	} else {
 		serve(call);
+	}
 	tell();
 	forget(call);
 	return NULL;
@@ -467,7 +509,7 @@ static bool start(struct call *call)
 	if (!err) {
 		call->next = guard.calls;
 		guard.calls = call;
-	} else if (call->work == DROP_BROKEN || call->work == DROP_ENDED) {
+	} else if (call->work == DROP) {
 		guard.dropping = false;
 	}
 	pthread_mutex_unlock(&guard.lock);
@@ -475,7 +517,7 @@ static bool start(struct call *call)
 	return !err;
 }
 
-static void start_drop(enum work work)
+static void start_drop(void)
 {
 	struct call *call = array(NULL, 1, sizeof(*call));
 	bool already;
@@ -484,7 +526,7 @@ static void start_drop(enum work work)
 	already = guard.dropping;
 	guard.dropping = true;
 	pthread_mutex_unlock(&guard.lock);
-	*call = (struct call){.work = work};
+	*call = (struct call){.work = DROP};
 	if (already || !start(call))
 		free(call);
 }
@@ -525,15 +567,19 @@ static void cancel_abandoned(bool all)
 	pthread_mutex_unlock(&guard.lock);
 }
 
-/* The listener, then the holds. Freed by the caller. Tells also whether calls are under way. */
-static struct pollfd *what_to_poll(size_t *count, bool *working)
+/*
+ * The listener, then the holds. Freed by the caller. Tells also whether calls are under way, and
+ * whether holds are to be dropped.
+ */
+static struct pollfd *what_to_poll(size_t *count, bool *working, bool *doomed)
 {
 	struct pollfd *list;
 	size_t n = 1;
 
 	pthread_mutex_lock(&guard.lock);
-	for (const struct guarded *hold = guard.holds; hold; hold = hold->next)
-		n++;
+	*doomed = false;
+	for (const struct guarded *hold = guard.holds; hold; hold = hold->next, n++)
+		*doomed |= can_drop(hold);
 	list = array(NULL, n, sizeof(*list));
 	list[0] = (struct pollfd){.fd = guard.listener, .events = POLLIN};
 	n = 1;
@@ -546,25 +592,20 @@ static struct pollfd *what_to_poll(size_t *count, bool *working)
 	return list;
 }
 
-static void drop_of_ended(void)
-{
-	pthread_mutex_lock(&guard.lock);
-	for (struct guarded *hold = guard.holds; hold; hold = hold->next)
-		hold->doomed = hold->fd >= 0;
-	pthread_mutex_unlock(&guard.lock);
-	start_drop(DROP_ENDED);
-}
-
 /* Waits for what there is to do, and tells what it is. Freed by the caller. */
 static struct pollfd *wait_for_work(pid_t agent, size_t *count)
 {
-	bool working;
-	struct pollfd *list = what_to_poll(count, &working);
+	bool working, doomed;
+	struct pollfd *list = what_to_poll(count, &working, &doomed);
 
 	cancel_abandoned(false);
 	/* A killed process does not get to its end if it waits for what it has frozen itself. */
-	if (*count > 1 && process_dies(agent))
-		drop_of_ended();
+	if (*count > 1 && process_dies(agent)) {
+		doom_holds(has_ended);
+		doomed = true;
+	}
+	if (doomed)
+		start_drop();
 	wait_events(list, *count, working || *count > 1 ? now_ns() + TICK * UINT64_C(1000000) : 0);
 	return list;
 }
@@ -589,17 +630,17 @@ static int watch(pid_t agent)
 		if (!ended && waitpid(agent, &status, WNOHANG) == agent) {
 			ended = true;
 			caught_signal = 0; /* it was the agent's */
-			drop_of_ended();
+			doom_holds(has_ended);
 		}
 		for (size_t i = 1; i < count; i++)
-			if (list[i].revents && any_broken())
-				start_drop(DROP_BROKEN);
+			if (list[i].revents)
+				doom_broken();
 		if (list[0].revents & POLLIN)
 			receive();
 		deserted = list[0].revents & POLLHUP;
 		free(list);
 		if (deserted && !ended) {
-			drop_of_ended();
+			doom_holds(has_ended);
 			ended = waitpid(agent, &status, 0) == agent;
 		}
 	}
@@ -609,11 +650,11 @@ static int watch(pid_t agent)
 /* What is still being frozen ends with this process. */
 static void drop_rest(void)
 {
-	static const char reason[] = "the agent has ended";
 	bool working = true;
 
 	cancel_abandoned(true);
-	drop_holds(reason, false);
+	doom_holds(has_ended);
+	drop_doomed();
 	pthread_mutex_lock(&guard.lock);
 	while (working) {
 		working = false;
@@ -623,7 +664,8 @@ static void drop_rest(void)
 			pthread_cond_wait(&guard.turn, &guard.lock);
 	}
 	pthread_mutex_unlock(&guard.lock);
-	drop_holds(reason, false);
+	doom_holds(has_ended);
+	drop_doomed();
 	tell();
 }
 

@@ -4,10 +4,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/capability.h>
+#include <linux/kcmp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/pidfd.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "guard.h"
@@ -52,8 +54,11 @@ int caller_file(pid_t thread, int fd)
 	int pidfd = pidfd_open(thread, PIDFD_THREAD), file, flags;
 	struct caller caller;
 
-	if (pidfd < 0 && errno == EINVAL && caller_read(thread, &caller))
+	if (pidfd < 0 && errno == EINVAL && caller_read(thread, &caller)) {
+		if (syscall(SYS_kcmp, thread, caller.process, KCMP_FILES, 0, 0) > 0)
+			return -EOPNOTSUPP;
 		pidfd = pidfd_open(caller.process, 0);
+	}
 	if (pidfd < 0)
 		return -errno;
 	file = pidfd_getfd(pidfd, fd, 0);
@@ -69,24 +74,20 @@ int caller_file(pid_t thread, int fd)
 /* PF_EXITING of include/linux/sched.h, in the 9th field of /proc/PID/stat. */
 #define EXITING 4
 
-static bool exits(pid_t process)
+/* The state of a thread that exits, Z when it is done; 0 of another. */
+static char exits(const char *directory, const char *thread)
 {
-	char *path = text("/proc/%d/stat", process), line[1024], *rest;
+	char *path = text("%s/%s/stat", directory, thread), line[1024], *rest, state;
 	FILE *file = fopen(path, "re");
 	unsigned int flags;
-	long threads;
-	char state;
-	bool yes;
 
 	free(path);
 	rest = file && fgets(line, sizeof(line), file) ? strrchr(line, ')') : NULL;
 	if (file)
 		fclose(file);
-	yes = rest &&
-	      sscanf(rest,
-		     ") %c %*d %*d %*d %*d %*d %u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %ld",
-		     &state, &flags, &threads) == 3;
-	return yes && flags & EXITING && threads == 1 && state != 'Z';
+	if (!rest || sscanf(rest, ") %c %*d %*d %*d %*d %*d %u", &state, &flags) != 2)
+		return 0;
+	return flags & EXITING ? state : 0;
 }
 
 static bool is_killed(const char *directory, const char *thread)
@@ -107,13 +108,20 @@ bool process_dies(pid_t process)
 {
 	char *path = text("/proc/%d/task", process);
 	DIR *threads = opendir(path);
-	bool yes = exits(process);
+	bool killed = false, all_exit = true, one_is_left = false;
 	struct dirent *entry;
+	char state;
 
-	while (!yes && threads && (entry = readdir(threads)))
-		yes = *entry->d_name != '.' && is_killed(path, entry->d_name);
+	while (!killed && threads && (entry = readdir(threads))) {
+		if (*entry->d_name == '.')
+			continue;
+		killed = is_killed(path, entry->d_name);
+		state = exits(path, entry->d_name);
+		all_exit &= state != 0;
+		one_is_left |= state && state != 'Z';
+	}
 	if (threads)
 		closedir(threads);
 	free(path);
-	return yes;
+	return killed || (all_exit && one_is_left);
 }

@@ -18,7 +18,10 @@ struct caller {
 
 /* Of a thread; false when there is none any more. */
 bool caller_read(pid_t thread, struct caller *caller);
-/* A copy of its descriptor, or a negative errno value: -EBADF as ioctl(2) has it. */
+/*
+ * A copy of its descriptor, or a negative errno value: -EBADF as ioctl(2) has it, -EOPNOTSUPP for a
+ * thread that does not share those of its process, before Linux 6.9.
+ */
 int caller_file(pid_t thread, int fd);
 /* It has been killed or exits, but something keeps it: what it has frozen, say. */
 bool process_dies(pid_t process);

@@ -18,6 +18,10 @@
 #define SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV (1UL << 5)
 #endif
 
+#ifndef MFD_NOEXEC_SEAL
+#define MFD_NOEXEC_SEAL 0x0008U
+#endif
+
 /* Those that a kernel of the machine's own architecture can run, too. */
 static int add_architectures(scmp_filter_ctx filter)
 {
@@ -82,8 +86,11 @@ static int load_file(int file)
 int filter_install(void)
 {
 	scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ALLOW);
-	int file = memfd_create("filter", MFD_CLOEXEC), ret = -ENOMEM;
+	int file = memfd_create("filter", MFD_CLOEXEC | MFD_NOEXEC_SEAL), ret;
 
+	if (file < 0 && errno == EINVAL) /* before Linux 6.3 */
+		file = memfd_create("filter", MFD_CLOEXEC);
+	ret = file < 0 ? -errno : -ENOMEM;
 	if (filter && file >= 0)
 		ret = seccomp_attr_set(filter, SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_ALLOW);
 	if (!ret)

@@ -362,16 +362,22 @@ static void why_not_guardian(struct verdict *verdict, const struct utsname *uts,
 		why_no_bpf(verdict, uts);
 }
 
+bool in_pid_namespace(void)
+{
+	struct stat st;
+
+	return !stat("/proc/self/ns/pid", &st) && st.st_ino != FIRST_PID_NS;
+}
+
 /* It answers; but can it hold? */
 static void check_guardian(struct verdict *verdict)
 {
 	const char *helper = missing_helper(),
 		   *directory = is_there(GUARDIAN_DIR) ? GUARDIAN_DIR : "/run";
-	struct stat st;
 
 	if (helper)
 		tell_helper(verdict, helper);
-	else if (!stat("/proc/self/ns/pid", &st) && st.st_ino != FIRST_PID_NS)
+	else if (in_pid_namespace())
 		because(verdict, "freeze on the host, or take that risk with --may-stay-frozen",
 			"the end of this PID namespace would leave a filesystem frozen");
 	else if (has_capability(CAP_SYS_ADMIN) && access(directory, W_OK | X_OK))

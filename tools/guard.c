@@ -299,9 +299,16 @@ static void drop_doomed(void)
 
 /* --- calls --- */
 
+/* The signal that cancels a freeze may interrupt these. */
 static bool still_waits(const struct call *call)
 {
-	return !seccomp_notify_id_valid(guard.listener, call->id);
+	int ret;
+
+	do {
+		errno = 0;
+		ret = seccomp_notify_id_valid(guard.listener, call->id);
+	} while (ret && errno == EINTR);
+	return !ret;
 }
 
 /* False when nobody waits for it any more. */
@@ -317,8 +324,12 @@ static bool answer(struct call *call, int err)
 	if (seccomp_notify_alloc(NULL, &response))
 		abort();
 	response->id = call->id;
-	response->error = err;
-	ret = seccomp_notify_respond(guard.listener, response);
+	/* These the library has, and no FIFREEZE. */
+	response->error = err == -ENOTRECOVERABLE || err == -ELIBACC || err == -ENOSYS ? -EIO : err;
+	do {
+		errno = 0;
+		ret = seccomp_notify_respond(guard.listener, response);
+	} while (ret && errno == EINTR);
 	seccomp_notify_free(NULL, response);
 	return !ret;
 }
@@ -355,6 +366,14 @@ static char *file_name(int fd)
 	return len < 0 ? copy("a filesystem") : text("%.*s", (int)len, link);
 }
 
+static void note_failure(const char *name, int err)
+{
+	if (err == -ETIME)
+		note(name, "not frozen within its timeout, so given up; allow more with --timeout");
+	else if (err != -ECANCELED && err != -EBUSY && err != -EOPNOTSUPP)
+		note(name, "cannot freeze: %s", reason_of(err));
+}
+
 static int make(const struct call *call, int target, struct guarded *hold)
 {
 	bool torn;
@@ -378,11 +397,8 @@ static int make(const struct call *call, int target, struct guarded *hold)
 		drop_one(hold);
 		return -ECANCELED;
 	}
-	if (fd == -ETIME)
-		note(hold->name,
-		     "not frozen within its timeout, so given up; allow more with --timeout");
-	else if (fd < 0 && fd != -ECANCELED && fd != -EBUSY && fd != -EOPNOTSUPP)
-		note(hold->name, "cannot freeze: %s", strerror(-fd));
+	if (fd < 0)
+		note_failure(hold->name, fd);
 	return fd < 0 ? fd : 0;
 }
 
@@ -393,6 +409,7 @@ static void freeze(struct call *call, int target)
 	struct guarded *hold;
 
 	if (ret) {
+		note_failure("guard", ret);
 		answer(call, ret);
 		return;
 	}
@@ -414,9 +431,12 @@ static void thaw(struct call *call, int target)
 {
 	struct freezefd_status status;
 	struct guarded *hold;
-	int ret = -EINVAL;
+	int ret = freezefd_status(target, &status);
 
-	if (!freezefd_status(target, &status)) {
+	if (ret == -EOPNOTSUPP) {
+		ret = -EINVAL;
+	} else if (!ret) {
+		ret = -EINVAL;
 		hold = take(status.dev);
 		if (hold->fd >= 0 && !drop(hold))
 			ret = 0;
@@ -428,35 +448,49 @@ static void thaw(struct call *call, int target)
 }
 
 /*
- * The checks of the kernel, in its order. On a device node the calls mean the filesystem that the
- * node is on, which in /dev cannot be frozen, and not that on the device.
+ * On a device node the calls mean the filesystem that the node is on, which in /dev cannot be frozen,
+ * and not that on the device.
  */
-static int check(const struct call *call, int target)
+static bool is_device(int target)
+{
+	struct statx stx = {0};
+
+	/* No server is asked, and what is shut down gives an error: a filesystem. */
+	return !statx(target, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_TYPE, &stx) &&
+	       S_ISBLK(stx.stx_mode);
+}
+
+/* The rights first: the last close of a file can wait for its server, whom nobody else may choose. */
+static int open_target(const struct call *call)
 {
 	struct caller caller;
-	struct stat st;
+	int target;
 
 	if (!caller_read(call->caller, &caller) || !caller.admin)
 		return -EPERM;
-	if (!fstat(target, &st) && !S_ISBLK(st.st_mode))
-		return 0;
+	target = caller_file(call->caller, call->number);
+	if (target == -EPERM)
+		note("guard",
+		     "may not look at the descriptors of process %d; CAP_SYS_PTRACE is needed",
+		     call->caller);
+	else if (target == -EOPNOTSUPP)
+		note("guard",
+		     "thread %d has descriptors of its own, which need Linux 6.9; freeze in another thread",
+		     call->caller);
+	if (target < 0 || !is_device(target))
+		return target;
+	close(target);
 	return call->work == FREEZE ? -EOPNOTSUPP : -EINVAL;
 }
 
 static void serve(struct call *call)
 {
-	int target = caller_file(call->caller, call->number), ret = target;
+	int target = open_target(call);
 
-	if (target >= 0)
-		ret = check(call, target);
-	else if (target == -EPERM)
-		note("guard",
-		     "may not look at the descriptors of process %d; CAP_SYS_PTRACE is needed",
-		     call->caller);
 	/* If not, the number may have been another's by then. */
 	if (still_waits(call)) {
-		if (ret < 0)
-			answer(call, ret);
+		if (target < 0)
+			answer(call, target);
 		else if (call->work == FREEZE)
 			freeze(call, target);
 		else
@@ -562,7 +596,7 @@ static void cancel_abandoned(bool all)
 {
 	pthread_mutex_lock(&guard.lock);
 	for (const struct call *call = guard.calls; call; call = call->next)
-		if (call->work == FREEZE && (all || !still_waits(call)))
+		if (call->work == FREEZE && !call->answered && (all || !still_waits(call)))
 			pthread_kill(call->thread, CANCEL);
 	pthread_mutex_unlock(&guard.lock);
 }
@@ -592,21 +626,24 @@ static struct pollfd *what_to_poll(size_t *count, bool *working, bool *doomed)
 	return list;
 }
 
-/* Waits for what there is to do, and tells what it is. Freed by the caller. */
-static struct pollfd *wait_for_work(pid_t agent, size_t *count)
+/* Waits for what there is to do, and tells what it is. No agent is 0. Freed by the caller. */
+static struct pollfd *wait_for_work(pid_t agent, bool deserted, size_t *count)
 {
 	bool working, doomed;
 	struct pollfd *list = what_to_poll(count, &working, &doomed);
 
+	if (deserted)
+		list[0].fd = -1; /* it would always be ready */
 	cancel_abandoned(false);
 	/* A killed process does not get to its end if it waits for what it has frozen itself. */
-	if (*count > 1 && process_dies(agent)) {
+	if (agent && *count > 1 && process_dies(agent)) {
 		doom_holds(has_ended);
 		doomed = true;
 	}
 	if (doomed)
 		start_drop();
-	wait_events(list, *count, working || *count > 1 ? now_ns() + TICK * UINT64_C(1000000) : 0);
+	wait_events(list, *count,
+		    working || deserted || *count > 1 ? now_ns() + TICK * UINT64_C(1000000) : 0);
 	return list;
 }
 
@@ -625,7 +662,7 @@ static int watch(pid_t agent)
 		if (caught_signal && !caught_from_terminal)
 			kill(agent, caught_signal);
 		caught_signal = 0;
-		list = wait_for_work(agent, &count);
+		list = wait_for_work(ended ? 0 : agent, deserted, &count);
 		/* Before a call is received: what is frozen after its end is not the agent's. */
 		if (!ended && waitpid(agent, &status, WNOHANG) == agent) {
 			ended = true;
@@ -637,12 +674,11 @@ static int watch(pid_t agent)
 				doom_broken();
 		if (list[0].revents & POLLIN)
 			receive();
-		deserted = list[0].revents & POLLHUP;
-		free(list);
-		if (deserted && !ended) {
+		if (list[0].revents & POLLHUP) {
+			deserted = true;
 			doom_holds(has_ended);
-			ended = waitpid(agent, &status, 0) == agent;
 		}
+		free(list);
 	}
 	return status ? status : caught_signal;
 }
@@ -765,16 +801,24 @@ static bool can_guard(void)
 {
 	struct caller self;
 	int file = open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC), err = 0;
+	const char *engine = freezefd_engine(file);
 
-	if (!caller_read(getpid(), &self))
-		complain("/proc", "cannot be read; mount it");
-	else if (!self.admin)
-		complain_errno("guard", -EPERM);
-	else if (!freezefd_engine(file))
-		complain_errno("guard", err = -errno);
+	if (!engine)
+		err = -errno;
+	else if (!strcmp(engine, "guardian") && in_pid_namespace() &&
+		 !(guard.options.flags & FREEZEFD_MAY_STAY_FROZEN))
+		err = -ENOTRECOVERABLE;
 	if (file >= 0)
 		close(file);
-	return self.admin && !err;
+	if (!caller_read(getpid(), &self)) {
+		complain("/proc", "cannot be read; mount it");
+		return false;
+	}
+	if (!self.admin)
+		err = -EPERM;
+	if (err)
+		complain_errno("guard", err);
+	return !err;
 }
 
 int cmd_guard(int argc, char **argv)

@@ -143,19 +143,24 @@ static const struct {
 	 "the end of this PID namespace would leave it frozen; do it on the host, or take that risk with --may-stay-frozen"},
 };
 
-void complain_errno(const char *about, int err)
+const char *reason_of(int err)
 {
-	const char *engine = getenv("FREEZEFD_ENGINE"), *reason = strerror(-err);
-
 	for (size_t i = 0; i < ARRAY_SIZE(reasons); i++)
 		if (reasons[i].error == -err)
-			reason = reasons[i].text;
+			return reasons[i].text;
+	return strerror(-err);
+}
+
+void complain_errno(const char *about, int err)
+{
+	const char *engine = getenv("FREEZEFD_ENGINE");
+
 	if (err == -EINVAL && engine && !freezefd_engine(STDIN_FILENO) && errno == EINVAL)
 		complain(about, "FREEZEFD_ENGINE=%s names no engine; unset it", engine);
 	else if (err == -ENOSYS && engine)
 		complain(about, "engine %s does not work here; see ENGINES in freezefd(1)", engine);
 	else
-		complain(about, "%s", reason);
+		complain(about, "%s", reason_of(err));
 }
 
 void complain_engine(const char *about, int err)

@@ -48,6 +48,8 @@ char *escape(const char *string, bool terminal);
 void complain(const char *about, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /* The same, for a negative errno value of the library or of opening a target. */
 void complain_errno(const char *about, int err);
+/* Only "REASON; CURE". */
+const char *reason_of(int err);
 /* The same, of making a freeze descriptor. */
 void complain_engine(const char *about, int err);
 /* For a wrong command line: points at the verb's --help. Returns EXIT_USAGE. */
@@ -329,6 +331,9 @@ void catch_signals(void);
 void block_signals(sigset_t *before);
 /* poll() until that time of CLOCK_BOOTTIME, 0: for ever; signals and ended children interrupt it. */
 void wait_events(struct pollfd *poll, size_t count, uint64_t until_ns);
+
+/* doctor.c: one whose end would end the helpers of the engine guardian, too. */
+bool in_pid_namespace(void);
 
 /* run.c: complains of what execvp(3) said, returns the exit status. */
 int cannot_run(const char *name, int err);

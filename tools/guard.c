@@ -65,6 +65,7 @@ struct call {
 	uint64_t id; /* of the notification */
 	pid_t caller;
 	int number;    /* of the caller's descriptor */
+	pid_t child;   /* that freezes for it, or 0 */
 	bool answered; /* or about to be: what it has made is not left to the end of the process */
 };
 
@@ -366,6 +367,119 @@ static char *file_name(int fd)
 	return len < 0 ? copy("a filesystem") : text("%.*s", (int)len, link);
 }
 
+/* The descriptor, or the error alone. */
+static void send_result(int socket, int result)
+{
+	union {
+		struct cmsghdr header;
+		char space[CMSG_SPACE(sizeof(int))];
+	} control = {.header = {.cmsg_level = SOL_SOCKET,
+				.cmsg_type = SCM_RIGHTS,
+				.cmsg_len = CMSG_LEN(sizeof(int))}};
+	struct iovec iov = {.iov_base = &result, .iov_len = sizeof(result)};
+	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
+
+	if (result >= 0) {
+		memcpy(CMSG_DATA(&control.header), &result, sizeof(result));
+		msg.msg_control = &control;
+		msg.msg_controllen = sizeof(control);
+	}
+	sendmsg(socket, &msg, MSG_NOSIGNAL);
+}
+
+/* -ECANCELED when the child was killed. */
+static int receive_result(int socket)
+{
+	union {
+		struct cmsghdr header;
+		char space[CMSG_SPACE(sizeof(int))];
+	} control;
+	int result = -ECANCELED;
+	struct iovec iov = {.iov_base = &result, .iov_len = sizeof(result)};
+	struct msghdr msg = {.msg_iov = &iov,
+			     .msg_iovlen = 1,
+			     .msg_control = &control,
+			     .msg_controllen = sizeof(control)};
+	ssize_t len;
+
+	do
+		len = recvmsg(socket, &msg, MSG_CMSG_CLOEXEC);
+	while (len < 0 && errno == EINTR);
+	if (len != sizeof(result))
+		return -ECANCELED;
+	if (result < 0)
+		return result;
+	if (!CMSG_FIRSTHDR(&msg))
+		return -EMFILE;
+	memcpy(&result, CMSG_DATA(CMSG_FIRSTHDR(&msg)), sizeof(result));
+	return result;
+}
+
+/* Has no other descriptor of the guard's, whose holds would outlive it. */
+static void __attribute__((noreturn)) be_child(int target, int socket, pid_t guard_process)
+{
+	const unsigned int low = (unsigned int)(target < socket ? target : socket),
+			   high = (unsigned int)(target < socket ? socket : target);
+
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (getppid() != guard_process)
+		_exit(EXIT_FAILURE);
+	if (low > 0)
+		close_range(0, low - 1, 0);
+	close_range(low + 1, high - 1, 0);
+	close_range(high + 1, ~0U, 0);
+	send_result(socket, freezefd_open(target, &guard.options));
+	/* Its copy goes last: what lies in a socket thaws in no order. */
+	for (;;)
+		pause();
+}
+
+static void set_child(struct call *call, pid_t child)
+{
+	pthread_mutex_lock(&guard.lock);
+	call->child = child;
+	pthread_mutex_unlock(&guard.lock);
+}
+
+/* Nothing but the death of who makes it ends a freeze of the kernel. */
+static int open_in_child(struct call *call, int target)
+{
+	const pid_t self = getpid();
+	int pair[2], fd;
+	pid_t child;
+
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair))
+		return -errno;
+	child = fork();
+	if (!child)
+		be_child(target, pair[1], self);
+	close(pair[1]);
+	if (child < 0) {
+		close(pair[0]);
+		return -ENOMEM;
+	}
+	set_child(call, child);
+	fd = receive_result(pair[0]);
+	close(pair[0]);
+	set_child(call, 0);
+	kill(child, SIGKILL);
+	while (waitpid(child, NULL, 0) < 0 && errno == EINTR)
+		;
+	return fd;
+}
+
+static int open_freeze(struct call *call, int target)
+{
+	const char *engine = freezefd_engine(target);
+
+	if (!still_waits(call))
+		return -ECANCELED;
+	/* A signal ends the wait for the guardian. */
+	if (engine && !strcmp(engine, "guardian"))
+		return freezefd_open(target, &guard.options);
+	return open_in_child(call, target);
+}
+
 static void note_failure(const char *name, int err)
 {
 	if (err == -ETIME)
@@ -374,7 +488,7 @@ static void note_failure(const char *name, int err)
 		note(name, "cannot freeze: %s", reason_of(err));
 }
 
-static int make(const struct call *call, int target, struct guarded *hold)
+static int make(struct call *call, int target, struct guarded *hold)
 {
 	bool torn;
 	int fd;
@@ -386,7 +500,7 @@ static int make(const struct call *call, int target, struct guarded *hold)
 	hold->name = file_name(target);
 	sync_ahead(call, target);
 	do
-		fd = still_waits(call) ? freezefd_open(target, &guard.options) : -ECANCELED;
+		fd = open_freeze(call, target);
 	while (fd == -EINTR);
 	pthread_mutex_lock(&guard.lock);
 	if (fd >= 0)
@@ -596,7 +710,11 @@ static void cancel_abandoned(bool all)
 {
 	pthread_mutex_lock(&guard.lock);
 	for (const struct call *call = guard.calls; call; call = call->next)
-		if (call->work == FREEZE && !call->answered && (all || !still_waits(call)))
+		if (call->work != FREEZE || call->answered || (!all && still_waits(call)))
+			continue;
+		else if (call->child)
+			kill(call->child, SIGKILL);
+		else
 			pthread_kill(call->thread, CANCEL);
 	pthread_mutex_unlock(&guard.lock);
 }

@@ -8,6 +8,8 @@
  *   loop           thaws until that fails, prints how often it did not
  *   high, x32, i386 STEP   makes the call with more than 32 bits, or as another architecture does
  *   fork, thread, daemon   does the rest in a child, in a thread, in a child that is not waited for
+ *   hang FILE      begins a write to it that is never done
+ *   left           does the rest in a thread, and ends the first one
  *   drop, userns   gives up CAP_SYS_ADMIN, enters a user namespace
  *   ignore         goes on after SIGTERM
  *   stop           stops itself; wait FILE waits until the file is there; touch FILE makes it
@@ -17,6 +19,8 @@
 #include <fcntl.h>
 #include <linux/capability.h>
 #include <linux/fs.h>
+#include <linux/userfaultfd.h>
+#include <poll.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -25,6 +29,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -109,6 +114,11 @@ static void divide(const char *how, char **rest)
 	pthread_t thread;
 	int status;
 
+	if (!strcmp(how, "left")) {
+		if (pthread_create(&thread, NULL, in_thread, rest))
+			fail(how);
+		pthread_exit(NULL);
+	}
 	if (!strcmp(how, "thread")) {
 		if (pthread_create(&thread, NULL, in_thread, rest) || pthread_join(thread, NULL))
 			fail(how);
@@ -134,6 +144,32 @@ static void await(const char *path)
 		usleep(10000);
 }
 
+static void *write_page(void *page)
+{
+	if (write(file, page, 1) != 1)
+		fail("write");
+	return NULL;
+}
+
+/* A write whose page never comes. */
+static void hang(const char *path)
+{
+	const size_t size = (size_t)sysconf(_SC_PAGESIZE);
+	void *page = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	struct pollfd fault = {.events = POLLIN};
+	struct uffdio_api api = {.api = UFFD_API};
+	struct uffdio_register range = {.range = {(uintptr_t)page, size},
+					.mode = UFFDIO_REGISTER_MODE_MISSING};
+	pthread_t writer;
+
+	file = open(path, O_CREAT | O_WRONLY, 0644);
+	fault.fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK);
+	if (file < 0 || fault.fd < 0 || page == MAP_FAILED || ioctl(fault.fd, UFFDIO_API, &api) ||
+	    ioctl(fault.fd, UFFDIO_REGISTER, &range) ||
+	    pthread_create(&writer, NULL, write_page, page) || poll(&fault, 1, -1) != 1)
+		fail("hang");
+}
+
 /* With a word after it. */
 static int argument_step(const char *step, const char *word)
 {
@@ -145,6 +181,8 @@ static int argument_step(const char *step, const char *word)
 		await(word);
 	else if (!strcmp(step, "touch"))
 		close(open(word, O_CREAT | O_WRONLY, 0644));
+	else if (!strcmp(step, "hang"))
+		hang(word);
 	else if (!strcmp(step, "mark"))
 		printf("%s\n", word);
 	else if (!strcmp(step, "exit"))
@@ -194,7 +232,7 @@ static void run(char **step)
 		if (!strcmp(*step, "high") || !strcmp(*step, "x32") || !strcmp(*step, "i386"))
 			way = *step;
 		else if (!strcmp(*step, "fork") || !strcmp(*step, "thread") ||
-			 !strcmp(*step, "daemon"))
+			 !strcmp(*step, "left") || !strcmp(*step, "daemon"))
 			divide(*step, step + 1);
 		else if (step[1] && argument_step(*step, step[1]))
 			step++;

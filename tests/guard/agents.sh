@@ -189,6 +189,12 @@ done
 
 # ---- Many at once
 
+# has_fewer PID COUNT: descriptors
+has_fewer() {
+	local files=("/proc/$1/fd"/*)
+	((${#files[@]} < $2))
+}
+
 steps=()
 for ((i = 0; i < 20; i++)); do steps+=(freeze thaw); done
 start sh -c 'for i in 1 2 3 4 5 6; do "$@" & done; wait' sh "$agent" open "$mnt" "${steps[@]}"
@@ -199,6 +205,25 @@ problem=
 ((frozen == thaws && frozen >= 20)) || problem+=" $frozen freezes, $thaws thaws"
 ! grep -vE '^(freeze (0|EBUSY)|thaw (0|EINVAL))$' "$out" || problem+=' other results'
 result 'six processes that freeze and thaw one filesystem' "$problem"
+
+began_or_gone() { [[ -e $work/at/hangs ]] || gone "$writer"; }
+rm -f "$work/at"/*
+"$agent" hang "$mnt/file" touch "$work/at/hangs" wait "$work/at/never" 2>/dev/null &
+writer=$!
+if AWAIT=20 await began_or_gone && [[ -e $work/at/hangs ]]; then
+	start sh -c '"$1" open "$2" freeze; "$1" wait "$3"' sh "$agent" "$mnt" "$work/at/go"
+	AWAIT=20 await is_state "$mnt" freezing
+	problem=
+	kill -KILL "$(pgrep -f "^$agent open $mnt freeze" | tail -n 1)"
+	thawed "$mnt" || problem='not given up'
+	go go
+	ended
+	result 'a freeze that waits for a writer ends when its caller is killed' "$problem$(compare 0 '' Killed)"
+else
+	skip 'a freeze that waits for a writer' 'no userfaultfd here'
+fi
+kill -KILL $writer 2>/dev/null
+wait $writer
 
 if have_dm; then
 	umount "$mnt"
@@ -224,12 +249,76 @@ if have_dm; then
 	go resumed
 	ended
 	result 'a freeze that hangs: others are served, its caller can be killed' "$problem$(compare 0 'freeze 0 thaw 0 freeze 0 thaw 0')"
+
+	dd if=/dev/zero of="$mnt/dirty" bs=1M count=8 status=none
+	dmsetup suspend --noflush --nolockfs guard-test
+	start sh -c '"$1" open "$3" freeze touch "$4/frozen"; "$1" open "$2" touch "$4/begun" freeze' \
+		sh "$agent" "$mnt" "$other" "$work/at"
+	reached begun
+	caller=$(pgrep -f "^$agent open $mnt touch" | tail -n 1)
+	AWAIT=20 await sh -c "grep -q seccomp /proc/$caller/wchan || ! grep -q '[a-z]' /proc/$caller/wchan"
+	files=("/proc/$pid/fd"/*)
+	"$freezefd" thaw --force "$other"
+	problem=
+	AWAIT=20 await has_fewer "$pid" ${#files[@]} || problem='the broken one is kept'
+	dmsetup resume guard-test
+	ended
+	result 'a freeze that is under way when another one breaks' "$problem$(compare 124 'freeze 0 freeze ECANCELED' "$mnt: thawed, because another")"
 	umount "$mnt"
 	dmsetup remove --retry guard-test
 	mount "$device" "$mnt" || exit
 else
 	skip 'a freeze that hangs' 'no device-mapper here'
 fi
+
+blocked_thread() { grep -qs '^State:[[:space:]]*D' "/proc/$1/task"/*/status; }
+# The one who waits is not the first thread, which has ended.
+start "$agent" open "$mnt" freeze touch "$work/at/frozen" left touch "$mnt/new"
+reached frozen
+AWAIT=20 await blocked_thread "$child"
+kill -KILL "$child"
+ended
+result 'SIGKILL of an agent of which another thread waits for it' "$(compare 137 'freeze 0' 'agent has ended')"
+
+if command -v xfs_io >/dev/null; then
+	start "$agent" open "$other" freeze touch "$work/at/frozen" wait "$work/at/go" thaw
+	reached frozen
+	xfs_io -x -c shutdown "$other"
+	go go
+	ended
+	result 'what is shut down can be thawed' "$(compare 0 'freeze 0 thaw 0')"
+	# mountpoint(1) does not see it any more.
+	await umount "$other" && fresh_fs xfs "$spare" "$other" || exit
+else
+	skip 'what is shut down can be thawed' 'no xfs_io'
+fi
+
+# A message that is not read keeps no later hold.
+mkfifo "$work/full"
+exec {full}<>"$work/full"
+dd if=/dev/zero of="$work/full" bs=4k count=64 oflag=nonblock status=none 2>/dev/null
+rm -f "$work/at"/*
+"$freezefd" guard "$agent" open "$mnt" freeze touch "$work/at/one" wait "$work/at/go" freeze open "$other" freeze \
+	touch "$work/at/two" wait "$work/at/end" thaw >"$out" 2>"$work/full" </dev/null &
+pid=$!
+reached one
+files=("/proc/$pid/fd"/*)
+"$freezefd" thaw --force "$mnt"
+problem=
+AWAIT=20 await has_fewer "$pid" ${#files[@]} || problem='the first hold is kept'
+go go
+reached two
+"$freezefd" thaw --force "$mnt"
+thawed "$other" || problem+=' the second hold is kept'
+go end
+cat <&"$full" >"$work/read" &
+reader=$!
+ended
+AWAIT=20 await grep -qa 'broken by another thaw' "$work/read" || problem+=' no message'
+kill $reader
+exec {full}>&-
+tr -d '\0' <"$work/read" >"$err"
+result 'messages that nobody reads' "$problem$(compare 124 'freeze 0 freeze 0 freeze 0 thaw EINVAL' 'broken by another thaw')"
 
 # ---- What the agent is given
 
@@ -259,4 +348,11 @@ result 'without the capability nothing is run' "$(compare 125 '' 'guard: not per
 got=0
 FREEZEFD_ENGINE=nonsense "$freezefd" guard true >"$out" 2>"$err" || got=$?
 result 'no engine, no agent' "$(compare 125 '' 'guard: FREEZEFD_ENGINE=nonsense names no engine')"
+if FREEZEFD_ENGINE=guardian "$freezefd" status "$mnt" >/dev/null 2>&1; then
+	got=0
+	FREEZEFD_ENGINE=guardian unshare --fork --pid --mount-proc "$freezefd" guard true >"$out" 2>"$err" || got=$?
+	result 'not where nothing outlives it' "$(compare 125 '' 'guard: the end of this PID namespace')"
+else
+	skip 'not where nothing outlives it' 'no engine guardian here'
+fi
 umount "$mnt" "$other"

@@ -4,8 +4,10 @@
  * given. Prints "ready"; ends with its standard input, which gives it.
  */
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <sys/fanotify.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 
 int main(int argc, char **argv)
@@ -19,6 +21,7 @@ int main(int argc, char **argv)
 		perror("listener");
 		return 1;
 	}
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	puts("ready");
 	fflush(stdout);
 	return read(STDIN_FILENO, &c, 1) < 0;

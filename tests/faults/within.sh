@@ -97,9 +97,12 @@ fresh_fs "$device"
 
 # listen FILE
 listen() {
+	rm -f "$work/listener" "$err"
 	"$build/tests/faults/listener" "$1" >"$work/listener" 2>"$err" <&"$never" &
 	listener=$!
-	await listener_decided && grep -q ready "$work/listener"
+	await listener_decided && grep -q ready "$work/listener" && return
+	end_listener
+	return 1
 }
 
 listener_decided() { [[ -s $work/listener || -s $err ]]; }

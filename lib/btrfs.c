@@ -14,28 +14,22 @@
 #include <linux/btrfs.h>
 
 #include "btrfs.h"
+#include "device.h"
 
 #define SYSFS "/sys/fs/btrfs/"
 
 /* sysfs lists the devices of each btrfs that is in use by its UUID. */
 static bool find_uuid(int bdev, char uuid[BTRFS_UUID_UNPARSED_SIZE])
 {
-	char link[256], path[512];
-	const char *name;
+	char name[256], path[512];
 	struct stat st;
 	bool found;
 	glob_t all;
-	ssize_t n;
 
-	if (fstat(bdev, &st) || !S_ISBLK(st.st_mode))
+	if (fstat(bdev, &st) || !S_ISBLK(st.st_mode) ||
+	    !device_name(st.st_rdev, name, sizeof(name)))
 		return false;
-	snprintf(path, sizeof(path), "/sys/dev/block/%u:%u", major(st.st_rdev), minor(st.st_rdev));
-	n = readlink(path, link, sizeof(link) - 1);
-	if (n < 0)
-		return false;
-	link[n] = 0;
-	name = strrchr(link, '/');
-	snprintf(path, sizeof(path), SYSFS "*/devices/%s", name ? name + 1 : link);
+	snprintf(path, sizeof(path), SYSFS "*/devices/%s", name);
 	if (glob(path, GLOB_NOSORT, NULL, &all))
 		return false;
 	found = sscanf(all.gl_pathv[0] + strlen(SYSFS), "%36[^/]", uuid) == 1;

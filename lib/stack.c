@@ -14,6 +14,7 @@
 #include <linux/loop.h>
 #include <linux/major.h>
 
+#include "device.h"
 #include "stack.h"
 
 /* So many filesystems and devices may lie on each other. */
@@ -29,27 +30,21 @@ struct mounts {
 	struct libmnt_table *table;
 	size_t count, nr_members;
 	struct entry {
-		struct libmnt_fs *fs;
+		uint64_t key; /* s_dev, or the number of the mount */
 		size_t order;
-	} * all, *by_dev, *by_id;
+		struct libmnt_fs *fs;
+	} * by_dev, *by_id;
+	struct libmnt_fs **all;
 	struct member *member; /* those of one btrfs after each other */
 };
 
-static int by_dev(const void *a, const void *b)
+static int by_key(const void *a, const void *b)
 {
 	const struct entry *one = a, *two = b;
-	const dev_t dev = mnt_fs_get_devno(one->fs), other = mnt_fs_get_devno(two->fs);
 
-	if (dev != other)
-		return dev > other ? 1 : -1;
+	if (one->key != two->key)
+		return one->key > two->key ? 1 : -1;
 	return one->order > two->order ? 1 : -1;
-}
-
-static int by_id(const void *a, const void *b)
-{
-	const struct entry *one = a, *two = b;
-
-	return mnt_fs_get_id(one->fs) - mnt_fs_get_id(two->fs);
 }
 
 /* "MAJ:MIN" of a file in sysfs; 0 when it has none. */
@@ -117,19 +112,21 @@ static bool read_table(struct mounts *mounts)
 		return false;
 	}
 	size = (size_t)mnt_table_get_nents(mounts->table) + 1;
-	mounts->all = calloc(3 * size, sizeof(struct entry));
-	if (mounts->all) {
-		for (; !mnt_table_next_fs(mounts->table, iter, &fs); mounts->count++)
-			mounts->all[mounts->count] = (struct entry){fs, mounts->count};
-		mounts->by_dev = mounts->all + size;
+	mounts->all = calloc(size, sizeof(fs));
+	mounts->by_dev = calloc(2 * size, sizeof(struct entry));
+	if (mounts->all && mounts->by_dev) {
 		mounts->by_id = mounts->by_dev + size;
-		memcpy(mounts->by_dev, mounts->all, mounts->count * sizeof(struct entry));
-		memcpy(mounts->by_id, mounts->all, mounts->count * sizeof(struct entry));
-		qsort(mounts->by_dev, mounts->count, sizeof(struct entry), by_dev);
-		qsort(mounts->by_id, mounts->count, sizeof(struct entry), by_id);
+		for (size_t i = 0; !mnt_table_next_fs(mounts->table, iter, &fs); i++) {
+			mounts->all[i] = fs;
+			mounts->by_dev[i] = (struct entry){mnt_fs_get_devno(fs), i, fs};
+			mounts->by_id[i] = (struct entry){(uint64_t)mnt_fs_get_id(fs), i, fs};
+			mounts->count++;
+		}
+		qsort(mounts->by_dev, mounts->count, sizeof(struct entry), by_key);
+		qsort(mounts->by_id, mounts->count, sizeof(struct entry), by_key);
 	}
 	mnt_free_iter(iter);
-	return mounts->all;
+	return mounts->by_id;
 }
 
 struct mounts *mounts_read(void)
@@ -148,6 +145,7 @@ void mounts_free(struct mounts *mounts)
 		return;
 	mnt_unref_table(mounts->table);
 	free(mounts->all);
+	free(mounts->by_dev);
 	free(mounts->member);
 	free(mounts);
 }
@@ -165,24 +163,28 @@ static bool describe(struct libmnt_fs *fs, struct mount *mount)
 
 bool mounts_at(const struct mounts *mounts, size_t i, struct mount *mount)
 {
-	return i < mounts->count && describe(mounts->all[i].fs, mount);
+	return i < mounts->count && describe(mounts->all[i], mount);
 }
 
-static struct libmnt_fs *first_of_dev(const struct mounts *mounts, dev_t dev)
+/* The first one of that key. */
+static struct libmnt_fs *find(const struct entry *entry, size_t count, uint64_t key)
 {
-	size_t low = 0, high = mounts->count;
+	size_t low = 0, high = count;
 
 	while (low < high) {
 		size_t middle = (low + high) / 2;
 
-		if (mnt_fs_get_devno(mounts->by_dev[middle].fs) < dev)
+		if (entry[middle].key < key)
 			low = middle + 1;
 		else
 			high = middle;
 	}
-	if (low < mounts->count && mnt_fs_get_devno(mounts->by_dev[low].fs) == dev)
-		return mounts->by_dev[low].fs;
-	return NULL;
+	return low < count && entry[low].key == key ? entry[low].fs : NULL;
+}
+
+static struct libmnt_fs *first_of_dev(const struct mounts *mounts, dev_t dev)
+{
+	return find(mounts->by_dev, mounts->count, dev);
 }
 
 bool mounts_of_dev(const struct mounts *mounts, dev_t dev, struct mount *mount)
@@ -190,23 +192,6 @@ bool mounts_of_dev(const struct mounts *mounts, dev_t dev, struct mount *mount)
 	struct libmnt_fs *fs = first_of_dev(mounts, dev);
 
 	return fs && describe(fs, mount);
-}
-
-static struct libmnt_fs *of_id(const struct mounts *mounts, uint64_t id)
-{
-	size_t low = 0, high = mounts->count;
-
-	while (low < high) {
-		size_t middle = (low + high) / 2;
-
-		if ((uint64_t)mnt_fs_get_id(mounts->by_id[middle].fs) < id)
-			low = middle + 1;
-		else
-			high = middle;
-	}
-	if (low < mounts->count && (uint64_t)mnt_fs_get_id(mounts->by_id[low].fs) == id)
-		return mounts->by_id[low].fs;
-	return NULL;
 }
 
 bool mounts_of_file(const struct mounts *mounts, int dirfd, const char *path, struct mount *mount)
@@ -217,7 +202,7 @@ bool mounts_of_file(const struct mounts *mounts, int dirfd, const char *path, st
 	if (statx(dirfd, path, AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_MNT_ID, &stx))
 		return false;
 	if (stx.stx_mask & STATX_MNT_ID)
-		fs = of_id(mounts, stx.stx_mnt_id);
+		fs = find(mounts->by_id, mounts->count, stx.stx_mnt_id);
 	return mounts_of_dev(
 		mounts, fs ? mnt_fs_get_devno(fs) : makedev(stx.stx_dev_major, stx.stx_dev_minor),
 		mount);
@@ -254,20 +239,13 @@ int mounts_open(const struct mounts *mounts, const struct mount *mount)
 
 char *stack_device_path(dev_t device)
 {
-	char path[64], link[512], *name, *result;
-	ssize_t len;
+	char name[256], *path, *slash;
 
-	snprintf(path, sizeof(path), "/sys/dev/block/%u:%u", major(device), minor(device));
-	len = readlink(path, link, sizeof(link) - 1);
-	if (len < 0)
+	if (!device_name(device, name, sizeof(name)) || asprintf(&path, "/dev/%s", name) < 0)
 		return NULL;
-	link[len] = 0;
-	name = strrchr(link, '/');
-	if (asprintf(&result, "/dev/%s", name ? name + 1 : link) < 0)
-		return NULL;
-	while ((name = strchr(result, '!'))) /* for the '/' of cciss/c0d0 */
-		*name = '/';
-	return result;
+	while ((slash = strchr(path, '!'))) /* for the '/' of cciss/c0d0 */
+		*slash = '/';
+	return path;
 }
 
 /* --- what is below --- */

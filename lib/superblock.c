@@ -17,6 +17,7 @@
 #include <linux/bpf.h>
 #include <linux/fs.h>
 
+#include "device.h"
 #include "superblock.h"
 
 /* More holds of FIFREEZE and the block layer than this on one filesystem: no. */
@@ -160,23 +161,6 @@ static int read_named(struct sb_reader reader, int fd, const char *name, struct 
 
 	memcpy(&args[SB_ARG_NAME], name, strnlen(name, SB_NAME_LEN - 1));
 	return read_record(reader, args, record);
-}
-
-/* "sda1": what sysfs calls the device, and filesystems in their s_id. */
-static bool device_name(dev_t dev, char *name, size_t size)
-{
-	char path[64], link[256];
-	const char *base;
-	ssize_t n;
-
-	snprintf(path, sizeof(path), "/sys/dev/block/%u:%u", major(dev), minor(dev));
-	n = readlink(path, link, sizeof(link) - 1);
-	if (n < 0)
-		return false;
-	link[n] = 0;
-	base = strrchr(link, '/');
-	base = base ? base + 1 : link;
-	return (size_t)snprintf(name, size, "%s", base) < size;
 }
 
 /*

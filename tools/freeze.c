@@ -52,7 +52,8 @@ static void send_note(int socket, const char *name, const char *why)
 	struct packet packet = {.kind = PACKET_NOTE};
 
 	snprintf(packet.strings, sizeof(packet.strings), "%s: %s", name, why);
-	send(socket, &packet, sizeof(packet), MSG_DONTWAIT | MSG_NOSIGNAL);
+	send(socket, &packet, offsetof(struct packet, strings) + strlen(packet.strings),
+	     MSG_DONTWAIT | MSG_NOSIGNAL);
 }
 
 static void *explain(void *arg)
@@ -442,16 +443,6 @@ static int send_hold(const struct work *work, size_t i, int fd)
 {
 	const struct target *target = &work->target[i];
 	struct packet packet = {.kind = PACKET_HOLD};
-	union {
-		struct cmsghdr align;
-		char space[CMSG_SPACE(sizeof(int))];
-	} control = {0};
-	struct iovec iov = {.iov_base = &packet};
-	struct msghdr msg = {.msg_iov = &iov,
-			     .msg_iovlen = 1,
-			     .msg_control = &control,
-			     .msg_controllen = sizeof(control)};
-	struct cmsghdr *cmsg = CMSG_FIRSTHDR(&msg);
 	struct freezefd_status status = {0};
 	const uint64_t deadline = freeze_deadline(work->request);
 	uint64_t over_ns;
@@ -474,12 +465,7 @@ static int send_hold(const struct work *work, size_t i, int fd)
 	put(&packet, &size, work->uuid[i]);
 	put(&packet, &size, freezefd_engine(fd));
 	free(device);
-	iov.iov_len = offsetof(struct packet, strings) + size;
-	*cmsg = (struct cmsghdr){.cmsg_level = SOL_SOCKET,
-				 .cmsg_type = SCM_RIGHTS,
-				 .cmsg_len = CMSG_LEN(sizeof(fd))};
-	memcpy(CMSG_DATA(cmsg), &fd, sizeof(fd));
-	return sendmsg(work->socket, &msg, MSG_NOSIGNAL) > 0 ? 0 : -errno;
+	return send_fd(work->socket, &packet, offsetof(struct packet, strings) + size, fd);
 }
 
 struct sent {

@@ -367,52 +367,20 @@ static char *file_name(int fd)
 	return len < 0 ? copy("a filesystem") : text("%.*s", (int)len, link);
 }
 
-/* The descriptor, or the error alone. */
-static void send_result(int socket, int result)
-{
-	union {
-		struct cmsghdr header;
-		char space[CMSG_SPACE(sizeof(int))];
-	} control = {.header = {.cmsg_level = SOL_SOCKET,
-				.cmsg_type = SCM_RIGHTS,
-				.cmsg_len = CMSG_LEN(sizeof(int))}};
-	struct iovec iov = {.iov_base = &result, .iov_len = sizeof(result)};
-	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
-
-	if (result >= 0) {
-		memcpy(CMSG_DATA(&control.header), &result, sizeof(result));
-		msg.msg_control = &control;
-		msg.msg_controllen = sizeof(control);
-	}
-	sendmsg(socket, &msg, MSG_NOSIGNAL);
-}
-
 /* -ECANCELED when the child was killed. */
 static int receive_result(int socket)
 {
-	union {
-		struct cmsghdr header;
-		char space[CMSG_SPACE(sizeof(int))];
-	} control;
-	int result = -ECANCELED;
-	struct iovec iov = {.iov_base = &result, .iov_len = sizeof(result)};
-	struct msghdr msg = {.msg_iov = &iov,
-			     .msg_iovlen = 1,
-			     .msg_control = &control,
-			     .msg_controllen = sizeof(control)};
+	int result, fd;
 	ssize_t len;
 
 	do
-		len = recvmsg(socket, &msg, MSG_CMSG_CLOEXEC);
-	while (len < 0 && errno == EINTR);
+		len = receive_fd(socket, &result, sizeof(result), 0, &fd);
+	while (len == -EINTR);
 	if (len != sizeof(result))
 		return -ECANCELED;
 	if (result < 0)
 		return result;
-	if (!CMSG_FIRSTHDR(&msg))
-		return -EMFILE;
-	memcpy(&result, CMSG_DATA(CMSG_FIRSTHDR(&msg)), sizeof(result));
-	return result;
+	return fd < 0 ? -EMFILE : fd;
 }
 
 /* Has no other descriptor of the guard's, whose holds would outlive it. */
@@ -420,6 +388,7 @@ static void __attribute__((noreturn)) be_child(int target, int socket, pid_t gua
 {
 	const unsigned int low = (unsigned int)(target < socket ? target : socket),
 			   high = (unsigned int)(target < socket ? socket : target);
+	int result;
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (getppid() != guard_process)
@@ -428,7 +397,8 @@ static void __attribute__((noreturn)) be_child(int target, int socket, pid_t gua
 		close_range(0, low - 1, 0);
 	close_range(low + 1, high - 1, 0);
 	close_range(high + 1, ~0U, 0);
-	send_result(socket, freezefd_open(target, &guard.options));
+	result = freezefd_open(target, &guard.options);
+	send_fd(socket, &result, sizeof(result), result);
 	/* Its copy goes last: what lies in a socket thaws in no order. */
 	for (;;)
 		pause();

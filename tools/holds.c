@@ -136,23 +136,11 @@ static void add_hold(struct holds *holds, const struct packet *packet, size_t si
 static int read_packet(struct child *child, struct holds *holds, int cannot)
 {
 	static struct packet packet;
-	union {
-		struct cmsghdr align;
-		char space[CMSG_SPACE(sizeof(int))];
-	} control;
-	struct iovec iov = {.iov_base = &packet, .iov_len = sizeof(packet) - 1};
-	struct msghdr msg = {.msg_iov = &iov,
-			     .msg_iovlen = 1,
-			     .msg_control = &control,
-			     .msg_controllen = sizeof(control)};
-	ssize_t len = recvmsg(child->socket, &msg, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
-	struct cmsghdr *cmsg = len > 0 ? CMSG_FIRSTHDR(&msg) : NULL;
-	int fd = -1;
+	int fd;
+	ssize_t len = receive_fd(child->socket, &packet, sizeof(packet) - 1, MSG_DONTWAIT, &fd);
 
-	if (len < 0 && (errno == EAGAIN || errno == EINTR))
+	if (len == -EAGAIN || len == -EINTR)
 		return GOES_ON;
-	if (cmsg && cmsg->cmsg_type == SCM_RIGHTS)
-		memcpy(&fd, CMSG_DATA(cmsg), sizeof(fd));
 	if (len < (ssize_t)offsetof(struct packet, strings) ||
 	    (packet.kind == PACKET_HOLD && fd < 0)) {
 		complain("freeze",

@@ -15,18 +15,6 @@
 
 #include "tool.h"
 
-/* The first line of a file under a directory; "" when it cannot be read. */
-static void read_line(int dir, const char *path, char *line, size_t size)
-{
-	int fd = openat(dir, path, O_RDONLY | O_CLOEXEC);
-	ssize_t len = fd < 0 ? -1 : read(fd, line, size - 1);
-
-	line[len < 0 ? 0 : len] = 0;
-	line[strcspn(line, "\n")] = 0;
-	if (fd >= 0)
-		close(fd);
-}
-
 /* --- below --- */
 
 static char *suspended(dev_t device)

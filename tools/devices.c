@@ -27,14 +27,6 @@ int device_open(dev_t device)
 	return fd < 0 ? -1 : fd;
 }
 
-static bool contains(const dev_t *devs, size_t count, dev_t dev)
-{
-	for (size_t i = 0; i < count; i++)
-		if (devs[i] == dev)
-			return true;
-	return false;
-}
-
 /* Is it the same for each? */
 static bool is_general(int err)
 {
@@ -58,7 +50,7 @@ static int ask(struct target *target, struct freezefd_status *status, const dev_
 
 	if (err)
 		return err;
-	if (contains(seen, nr_seen, status->dev))
+	if (is_among(seen, nr_seen, status->dev))
 		return -EALREADY;
 	target->mounted = mount_of_dev(status->dev, &target->mount);
 	target->mount.dev = status->dev;

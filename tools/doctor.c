@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <getopt.h>
 #include <glob.h>
+#include <linux/capability.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -34,11 +35,6 @@ static const char usage[] =
 	"\n"
 	"Exit status: 0 the engine that is used works; 1 none does; 2 wrong usage.\n";
 
-/* include/linux/capability.h */
-#define CAP_SYS_ADMIN 21
-#define CAP_PERFMON   38
-#define CAP_BPF	      39
-
 /* include/linux/proc_ns.h: the number of the first PID namespace */
 #define FIRST_PID_NS 0xeffffffcU
 
@@ -60,22 +56,6 @@ because(struct verdict *verdict, const char *cure, const char *fmt, ...)
 }
 
 /* ---- What is asked of the system */
-
-/* The first line of a file, "" when it cannot be read. */
-static char *line_of(const char *path)
-{
-	FILE *file = fopen(path, "re");
-	char *line = NULL;
-	size_t room = 0;
-
-	if (file && getline(&line, &room, file) > 0)
-		line[strcspn(line, "\n")] = 0;
-	else if (line)
-		*line = 0;
-	if (file)
-		fclose(file);
-	return line ? line : copy("");
-}
 
 static bool is_there(const char *path)
 {
@@ -101,16 +81,15 @@ static bool has_capability(int number)
 /* "integrity" or "confidentiality"; NULL when there is no lockdown. Freed by the caller. */
 static char *lockdown(void)
 {
-	char *line = line_of("/sys/kernel/security/lockdown"), *mode = NULL;
-	char *begin = strchr(line, '['), *end = begin ? strchr(begin, ']') : NULL;
+	char line[128], *begin, *end;
 
-	if (end) {
-		*end = 0;
-		if (strcmp(begin + 1, "none") != 0)
-			mode = copy(begin + 1);
-	}
-	free(line);
-	return mode;
+	read_line(AT_FDCWD, "/sys/kernel/security/lockdown", line, sizeof(line));
+	begin = strchr(line, '[');
+	end = begin ? strchr(begin, ']') : NULL;
+	if (!end)
+		return NULL;
+	*end = 0;
+	return strcmp(begin + 1, "none") != 0 ? copy(begin + 1) : NULL;
 }
 
 static bool secure_boot(void)
@@ -211,12 +190,15 @@ static bool is_signed(const struct utsname *uts, const char *module)
 
 static void why_not_loaded(struct verdict *verdict, const struct utsname *uts, const char *module)
 {
-	char *mode = lockdown(), *enforced = line_of("/sys/module/module/parameters/sig_enforce");
-	const char *by = mode		    ? "lockdown is on"
-			 : secure_boot()    ? "Secure Boot is on"
-			 : *enforced == 'Y' ? "module.sig_enforce is set"
-					    : NULL;
+	char *mode = lockdown(), enforced[8];
+	const char *by;
 
+	read_line(AT_FDCWD, "/sys/module/module/parameters/sig_enforce", enforced,
+		  sizeof(enforced));
+	by = mode		? "lockdown is on"
+	     : secure_boot()	? "Secure Boot is on"
+	     : *enforced == 'Y' ? "module.sig_enforce is set"
+				: NULL;
 	if (by && !is_signed(uts, module))
 		because(verdict, "sign it with a key that is enrolled: see freezefd-module(7)",
 			"%s is not signed, and the kernel takes only signed modules: %s", module,
@@ -229,7 +211,6 @@ static void why_not_loaded(struct verdict *verdict, const struct utsname *uts, c
 	else
 		because(verdict, "modprobe freezefd", "installed but not loaded");
 	free(mode);
-	free(enforced);
 }
 
 static bool has_source(void)
@@ -264,9 +245,10 @@ static void why_not_installed(struct verdict *verdict, const struct utsname *uts
 static void why_not_module(struct verdict *verdict, const struct utsname *uts, int err)
 {
 	int device = open("/dev/freezefd", O_RDONLY | O_CLOEXEC), reason = device < 0 ? errno : 0;
-	char *disabled = line_of("/proc/sys/kernel/modules_disabled"), *module = module_file(uts);
+	char disabled[8], *module = module_file(uts);
 
 	(void)err;
+	read_line(AT_FDCWD, "/proc/sys/kernel/modules_disabled", disabled, sizeof(disabled));
 	if (device >= 0)
 		because(verdict, "install the module and the library of one version",
 			"/dev/freezefd does not know the calls of this library");
@@ -285,7 +267,6 @@ static void why_not_module(struct verdict *verdict, const struct utsname *uts, i
 		why_not_installed(verdict, uts);
 	if (device >= 0)
 		close(device);
-	free(disabled);
 	free(module);
 }
 
@@ -454,27 +435,13 @@ static bool examine_all(struct table *table)
 
 int cmd_doctor(int argc, char **argv)
 {
-	static const struct option long_options[] = {
-		TABLE_LONG_OPTIONS,
-		{"help", no_argument, NULL, 'h'},
-		{0},
-	};
 	struct table_options options = {0};
 	struct table *table;
-	int opt;
+	int status = table_command("doctor", usage, columns, COLUMNS, argc, argv, &options);
 	bool ok;
 
-	while ((opt = getopt_long(argc, argv, TABLE_OPTIONS "h", long_options, NULL)) != -1) {
-		if (opt == 'h') {
-			fputs(usage, stdout);
-			table_columns_help(columns, COLUMNS);
-			return EXIT_SUCCESS;
-		}
-		if (!table_option(opt, optarg, &options))
-			return wrong_option("doctor");
-	}
-	if (optind < argc)
-		return usage_error("doctor", "'%s' is one argument too many", argv[optind]);
+	if (status >= 0)
+		return status;
 	table = table_new("doctor", columns, COLUMNS, &options);
 	if (!table)
 		return EXIT_USAGE;

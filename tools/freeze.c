@@ -31,7 +31,7 @@
 
 struct work {
 	const struct request *request;
-	int socket, cannot;
+	int socket;
 	struct target *target;
 	_Atomic size_t opened; /* targets that may be looked at */
 	char **uuid;	       /* of each, for a report */
@@ -164,25 +164,16 @@ static bool take(struct work *work, struct target *target, bool *ok)
 	return true;
 }
 
-static bool is_among(const dev_t *list, size_t count, dev_t dev)
-{
-	for (size_t i = 0; i < count; i++)
-		if (list[i] == dev)
-			return true;
-	return false;
-}
-
 static bool open_one(struct work *work, const char *name, const dev_t *excluded)
 {
 	struct target *target = &work->target[work->opened];
-	bool ok = true;
+	bool ok;
 
 	work->opening = name;
-	if (!target_open(target, name)) {
-		work->opening = NULL;
-		return false;
-	}
+	ok = target_open(target, name);
 	work->opening = NULL;
+	if (!ok)
+		return false;
 	if (!is_among(excluded, work->request->nr_excluded, target->mount.dev) &&
 	    take(work, target, &ok))
 		work->opened++;
@@ -293,12 +284,14 @@ static bool lies_on_target(const struct work *work, const char *path)
 	return target_of(work, mount.dev);
 }
 
+struct search {
+	const struct work *work;
+	const struct target *found;
+};
+
 static void find_target(void *arg, bool is_device, dev_t dev)
 {
-	struct {
-		const struct work *work;
-		const struct target *found;
-	} *search = arg;
+	struct search *search = arg;
 
 	if (!is_device && !search->found)
 		search->found = target_of(search->work, dev);
@@ -307,10 +300,7 @@ static void find_target(void *arg, bool is_device, dev_t dev)
 /* Memory that is written to a device which keeps its data on what is frozen: everything may wait. */
 static bool swap_lies_on_target(const struct work *work)
 {
-	struct {
-		const struct work *work;
-		const struct target *found;
-	} search = {work, NULL};
+	struct search search = {work, NULL};
 	FILE *file = fopen("/proc/swaps", "re");
 	char line[512], path[256];
 	struct stat st;
@@ -514,7 +504,7 @@ static void leave_output(void)
 
 void freeze_all(const struct request *request, int socket, int cannot)
 {
-	struct work work = {.request = request, .socket = socket, .cannot = cannot};
+	struct work work = {.request = request, .socket = socket};
 	struct packet done = {.kind = PACKET_DONE, .status = cannot};
 	pthread_t thread;
 	int *fds;

@@ -335,14 +335,6 @@ static bool answer(struct call *call, int err)
 	return !ret;
 }
 
-static uint64_t now(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000 + (uint64_t)ts.tv_nsec;
-}
-
 #define SYNC_SHORT 1000000 /* ns */
 
 /* Rounds as those of freezefd run, so that less is written while others wait. */
@@ -352,9 +344,9 @@ static void sync_ahead(const struct call *call, int target)
 
 	do {
 		before = took;
-		start = now();
+		start = now_ns();
 		syncfs(target);
-		took = now() - start;
+		took = now_ns() - start;
 	} while (took > SYNC_SHORT && took < before / 2 && still_waits(call));
 }
 

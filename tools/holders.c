@@ -67,20 +67,13 @@ bool fdinfo_parse(FILE *file, struct fdinfo *info)
 char *command_of(pid_t pid)
 {
 	char *path = text("/proc/%d/comm", pid), comm[64];
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
-	ssize_t len = fd < 0 ? -1 : read(fd, comm, sizeof(comm) - 1);
+
+	const bool known = read_line(AT_FDCWD, path, comm, sizeof(comm));
 
 	free(path);
-	if (fd >= 0)
-		close(fd);
-	if (len < 0)
-		return copy("?");
-	comm[len] = 0;
-	comm[strcspn(comm, "\n")] = 0;
-	return copy(comm);
+	return copy(known ? comm : "?");
 }
 
-/* What /proc cannot tell: freeze descriptors that are sockets to a guardian. */
 static struct {
 	size_t count;
 	struct fdinfo *info;
@@ -273,6 +266,14 @@ void holders_read(struct holders *holders)
 	globfree(&detached);
 	if (holders->unknown)
 		complain("/proc", "cannot be read, so that nobody can be named; mount it");
+}
+
+bool holders_complete(const struct holders *holders)
+{
+	if (holders->unreadable)
+		complain("/proc", "%zu process%s could not be looked into; become root",
+			 holders->unreadable, holders->unreadable == 1 ? "" : "es");
+	return !holders->unreadable && !holders->unknown;
 }
 
 void holders_free(struct holders *holders)

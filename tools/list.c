@@ -64,27 +64,13 @@ static void add(struct table *table, const struct holder *holder, const struct f
 
 int cmd_list(int argc, char **argv)
 {
-	static const struct option long_options[] = {
-		TABLE_LONG_OPTIONS,
-		{"help", no_argument, NULL, 'h'},
-		{0},
-	};
 	struct table_options options = {0};
-	int opt, status = EXIT_SUCCESS;
 	struct holders holders;
 	struct table *table;
+	int status = table_command("list", usage, columns, COLUMNS, argc, argv, &options);
 
-	while ((opt = getopt_long(argc, argv, TABLE_OPTIONS "h", long_options, NULL)) != -1) {
-		if (opt == 'h') {
-			fputs(usage, stdout);
-			table_columns_help(columns, COLUMNS);
-			return EXIT_SUCCESS;
-		}
-		if (!table_option(opt, optarg, &options))
-			return wrong_option("list");
-	}
-	if (optind < argc)
-		return usage_error("list", "'%s' is one argument too many", argv[optind]);
+	if (status >= 0)
+		return status;
 	table = table_new("list", columns, COLUMNS, &options);
 	if (!table)
 		return EXIT_USAGE;
@@ -98,13 +84,11 @@ int cmd_list(int argc, char **argv)
 		if (!holder->info.count)
 			add(table, holder, NULL, options.json);
 	}
-	if (table_print(table) || holders.unknown)
+	status = EXIT_SUCCESS;
+	if (table_print(table))
 		status = EXIT_FAILURE;
-	if (holders.unreadable) {
-		complain("/proc", "%zu process%s could not be looked into; become root",
-			 holders.unreadable, holders.unreadable == 1 ? "" : "es");
+	if (!holders_complete(&holders))
 		status = EXIT_FAILURE;
-	}
 	holders_free(&holders);
 	return status;
 }

@@ -189,37 +189,26 @@ static bool is_frozen(const char *file)
 	return status.state != FREEZE_STATE_THAWED;
 }
 
-/* Who reads it finds the old file or the whole new one. */
 static int replace(const char *file, const struct metrics *metrics)
 {
-	char *new;
-	FILE *out = NULL;
-	int fd, err = 0;
+	char *content = NULL;
+	size_t size;
+	FILE *out;
+	int err;
 
 	if (is_frozen(file)) {
 		complain(file, "not written: on a filesystem that is frozen");
 		return EXIT_FAILURE;
 	}
-	/* What does not end like that node_exporter does not read. */
-	new = text("%s.XXXXXX", file);
-	fd = mkostemp(new, O_CLOEXEC);
-	if (fd >= 0)
-		out = fdopen(fd, "w");
-	if (out) {
-		put_all(out, metrics);
-		if (fchmod(fd, 0644))
-			err = errno;
-		if (fflush(out) || ferror(out) || (!err && rename(new, file)))
-			err = errno;
-		fclose(out);
-	} else {
-		err = errno;
-	}
+	out = open_memstream(&content, &size);
+	if (!out)
+		abort();
+	put_all(out, metrics);
+	fclose(out);
+	err = replace_file(file, content, 0644);
 	if (err)
 		complain(file, "%s", strerror(err));
-	if (err && fd >= 0)
-		unlink(new);
-	free(new);
+	free(content);
 	return err ? EXIT_FAILURE : EXIT_SUCCESS;
 }
 
@@ -229,13 +218,10 @@ int write_metrics(const struct target *only, size_t count, const char *file)
 	int status = EXIT_SUCCESS;
 
 	holders_read(&metrics.holders);
-	if (!each_filesystem(found, &metrics, false) || metrics.holders.unknown)
+	if (!each_filesystem(found, &metrics, false))
 		status = EXIT_FAILURE;
-	if (metrics.holders.unreadable) {
-		complain("/proc", "%zu process%s could not be looked into; become root",
-			 metrics.holders.unreadable, metrics.holders.unreadable == 1 ? "" : "es");
+	if (!holders_complete(&metrics.holders))
 		status = EXIT_FAILURE;
-	}
 	/* Where nothing can be asked an empty list would look like good news. */
 	if (status && !metrics.count)
 		;

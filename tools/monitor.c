@@ -79,22 +79,11 @@ struct monitor {
 	size_t size;
 };
 
-static uint64_t clock_ns(clockid_t clock)
-{
-	struct timespec ts;
-
-	clock_gettime(clock, &ts);
-	return (uint64_t)ts.tv_sec * NSEC_PER_SEC + (uint64_t)ts.tv_nsec;
-}
-
 /* ---- Telling */
 
 static void put(json_object *object, const char *key, const char *value)
 {
-	char *valid = value ? escape(value, false) : NULL;
-
-	json_object_object_add(object, key, valid ? json_object_new_string(valid) : NULL);
-	free(valid);
+	json_object_object_add(object, key, json_text(value));
 }
 
 static json_object *process(const struct held *held)
@@ -326,7 +315,7 @@ static bool ask(struct monitor *monitor, struct followed *fs)
 {
 	struct freezefd_status status;
 	const uint32_t before = fs->state, holds = fs->fd_holds;
-	const uint64_t begun = fs->begun, asked = clock_ns(CLOCK_BOOTTIME);
+	const uint64_t begun = fs->begun, asked = now_ns();
 	const bool exact = fs->exact;
 	int fd = device_open(fs->device), err;
 	uint64_t answered;
@@ -334,7 +323,7 @@ static bool ask(struct monitor *monitor, struct followed *fs)
 	if (fd < 0)
 		return errno == EMFILE || errno == ENFILE || errno == EACCES || errno == EPERM;
 	err = freezefd_status(fd, &status);
-	answered = clock_ns(CLOCK_BOOTTIME);
+	answered = now_ns();
 	if (!err && !fs->engine)
 		fs->engine = freezefd_engine(fd);
 	close(fd);
@@ -508,7 +497,7 @@ static int follow(struct monitor *monitor, uint64_t interval)
 	block_signals(&before);
 	while (!caught_signal) {
 		monitor->last = monitor->now;
-		monitor->now = clock_ns(CLOCK_BOOTTIME);
+		monitor->now = now_ns();
 		if (first)
 			monitor->last = monitor->now;
 		if (moved || monitor->now - monitor->searched > SEARCH_EVERY)

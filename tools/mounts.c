@@ -45,3 +45,11 @@ dev_t dev_of_device(int fd, dev_t device)
 		return device;
 	return status.dev;
 }
+
+bool is_among(const dev_t *list, size_t count, dev_t dev)
+{
+	for (size_t i = 0; i < count; i++)
+		if (list[i] == dev)
+			return true;
+	return false;
+}

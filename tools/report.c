@@ -37,14 +37,10 @@ static struct json_object *moment(uint64_t boot_ns)
 	return object;
 }
 
-/* Null for "". What is not UTF-8 as \xHH. */
+/* Null for "". */
 static struct json_object *string_or_null(const char *string)
 {
-	char *valid = escape(string, false);
-	struct json_object *object = *string ? json_object_new_string(valid) : NULL;
-
-	free(valid);
-	return object;
+	return json_text(*string ? string : NULL);
 }
 
 static const char *reason(int result)
@@ -103,31 +99,6 @@ static struct json_object *compose(const struct holds *holds, int status)
 	return object;
 }
 
-/* Nobody sees half of it: it is complete on the disk before it gets its name. 0 or an errno value. */
-static int replace(const char *path, const char *string)
-{
-	char *temporary = text("%s.XXXXXX", path);
-	int fd = mkostemp(temporary, O_CLOEXEC), err = 0;
-	mode_t mask = umask(0);
-
-	umask(mask);
-	if (fd < 0) {
-		err = errno;
-		goto out;
-	}
-	if (dprintf(fd, "%s\n", string) < 0 || fchmod(fd, 0666 & ~mask) || fsync(fd))
-		err = errno;
-	if (close(fd) && !err)
-		err = errno;
-	if (!err && rename(temporary, path))
-		err = errno;
-	if (err)
-		unlink(temporary);
-out:
-	free(temporary);
-	return err;
-}
-
 bool report_possible(const char *path)
 {
 	char *directory;
@@ -150,10 +121,15 @@ bool report_possible(const char *path)
 int report_write(const char *path, const struct holds *holds, int status)
 {
 	struct json_object *object = compose(holds, status);
-	int err = replace(path, json_object_to_json_string_ext(
-					object,
-					JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_NOSLASHESCAPE));
+	char *content = text("%s\n", json_object_to_json_string_ext(
+					     object, JSON_C_TO_STRING_PRETTY |
+							     JSON_C_TO_STRING_NOSLASHESCAPE));
+	mode_t mask = umask(0);
+	int err;
 
+	umask(mask);
+	err = replace_file(path, content, 0666 & ~mask);
+	free(content);
 	json_object_put(object);
 	if (!err)
 		return status;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* Tables and JSON by way of libsmartcols, the columns being the user's choice. */
+#include <getopt.h>
 #include <locale.h>
 #include <stdlib.h>
 #include <string.h>
@@ -162,4 +163,28 @@ bool table_option(int opt, char *value, struct table_options *options)
 	default:
 		return false;
 	}
+}
+
+int table_command(const char *verb, const char *usage, const struct column *columns, size_t count,
+		  int argc, char **argv, struct table_options *options)
+{
+	static const struct option long_options[] = {
+		TABLE_LONG_OPTIONS,
+		{"help", no_argument, NULL, 'h'},
+		{0},
+	};
+	int opt;
+
+	while ((opt = getopt_long(argc, argv, TABLE_OPTIONS "h", long_options, NULL)) != -1) {
+		if (opt == 'h') {
+			fputs(usage, stdout);
+			table_columns_help(columns, count);
+			return EXIT_SUCCESS;
+		}
+		if (!table_option(opt, optarg, options))
+			return wrong_option(verb);
+	}
+	if (optind < argc)
+		return usage_error(verb, "'%s' is one argument too many", argv[optind]);
+	return -1;
 }

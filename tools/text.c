@@ -2,14 +2,18 @@
 /* What is read from people and told to them. */
 #include <ctype.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <langinfo.h>
 #include <limits.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
+
+#include <json-c/json.h>
 
 #include "tool.h"
 
@@ -44,6 +48,38 @@ char *text(const char *fmt, ...)
 	len = vasprintf(&string, fmt, args);
 	va_end(args);
 	return need(len < 0 ? NULL : string);
+}
+
+bool read_line(int dir, const char *path, char *line, size_t size)
+{
+	int fd = openat(dir, path, O_RDONLY | O_CLOEXEC);
+	ssize_t len = fd < 0 ? -1 : read(fd, line, size - 1);
+
+	line[len < 0 ? 0 : len] = 0;
+	line[strcspn(line, "\n")] = 0;
+	if (fd >= 0)
+		close(fd);
+	return len >= 0;
+}
+
+int replace_file(const char *path, const char *content, mode_t mode)
+{
+	/* What does not end like that node_exporter does not read. */
+	char *temporary = text("%s.XXXXXX", path);
+	int fd = mkostemp(temporary, O_CLOEXEC), err = fd < 0 ? errno : 0;
+
+	if (fd >= 0) {
+		if (dprintf(fd, "%s", content) < 0 || fchmod(fd, mode) || fsync(fd))
+			err = errno;
+		if (close(fd) && !err)
+			err = errno;
+		if (!err && rename(temporary, path))
+			err = errno;
+		if (err)
+			unlink(temporary);
+	}
+	free(temporary);
+	return err;
 }
 
 /* How many bytes the character has that begins here; 0 when it is none of UTF-8. */
@@ -93,6 +129,15 @@ char *escape(const char *string, bool terminal)
 	}
 	*to = 0;
 	return result;
+}
+
+struct json_object *json_text(const char *string)
+{
+	char *valid = string ? escape(string, false) : NULL;
+	struct json_object *object = valid ? json_object_new_string(valid) : NULL;
+
+	free(valid);
+	return object;
 }
 
 /* A line on standard error. What a name in it may have been chosen for does not get to the terminal. */

@@ -44,6 +44,8 @@ int cmd_thaw(int argc, char **argv);
  */
 char *escape(const char *string, bool terminal);
 
+/* A string of json-c, what is not UTF-8 in it as \xHH; null for NULL. */
+struct json_object *json_text(const char *string);
 /* "freezefd: ABOUT: REASON; CURE" on standard error. */
 void complain(const char *about, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /* The same, for a negative errno value of the library or of opening a target. */
@@ -79,6 +81,13 @@ char *format_since(uint64_t ns);
 char *text(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 char *copy(const char *text);
 void *array(void *old, size_t count, size_t size);
+/*
+ * Nobody sees half of the new content: it is complete on the disk before it gets the name. 0 or an
+ * errno value.
+ */
+int replace_file(const char *path, const char *content, mode_t mode);
+/* The first line of a file under a directory; "" and false when it cannot be read. */
+bool read_line(int dir, const char *path, char *line, size_t size);
 
 /* mounts.c: lib/stack.h, of what was mounted when this program first looked */
 
@@ -89,6 +98,7 @@ bool mount_of_dev(dev_t dev, struct mount *mount);
 bool mount_of_file(int fd, struct mount *mount);
 /* The number of the superblock on an open block device; that of the device when it is not known. */
 dev_t dev_of_device(int fd, dev_t device);
+bool is_among(const dev_t *list, size_t count, dev_t dev);
 
 /* names.c: as in /proc/PID/fdinfo; never NULL */
 
@@ -183,6 +193,8 @@ struct holders {
 /* Of /proc/PID/comm; "?" when the process is gone. Freed by the caller. */
 char *command_of(pid_t pid);
 void holders_read(struct holders *holders);
+/* Could all processes be looked into? False after a complaint. */
+bool holders_complete(const struct holders *holders);
 void holders_free(struct holders *holders);
 /* Is this descriptor one for the filesystem of a superblock, or of a block device ("/dev/sda1")? */
 bool holder_of(const struct holder *holder, dev_t dev, const char *device);
@@ -390,6 +402,12 @@ void table_write(struct table *table, FILE *out);
 int table_print(struct table *table);
 /* The end of --help. */
 void table_columns_help(const struct column *columns, size_t count);
+/*
+ * The command line of a verb that has these options and no arguments: -1 to go on, or the exit
+ * status after the help or a complaint.
+ */
+int table_command(const char *verb, const char *usage, const struct column *columns, size_t count,
+		  int argc, char **argv, struct table_options *options);
 /* Takes one of TABLE_OPTIONS; false for others. */
 bool table_option(int opt, char *value, struct table_options *options);
 

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* C3: what is on the device of a frozen filesystem is whole. */
+#include <linux/loop.h>
+
 #include "contract.h"
 
 #define FILES 8
@@ -220,4 +222,51 @@ TEST(C3, "a loss of power during a freeze loses nothing")
 TEST(C3, "a loss of power after the thaw loses nothing that was synced since")
 {
 	lose_power("thawed", true);
+}
+
+/* A loop device over a file, for as long as the result is open. */
+static int loop_over(int file)
+{
+	const struct loop_config config = {.fd = file, .info.lo_flags = LO_FLAGS_AUTOCLEAR};
+	int control = open_dev("/dev/loop-control"), loop, number;
+	char path[32];
+
+	/* Another process may take the same one: try again, at most for the time limit of a test. */
+	do {
+		number = ioctl(control, LOOP_CTL_GET_FREE);
+		check(number >= 0);
+		snprintf(path, sizeof(path), "/dev/loop%d", number);
+		loop = open(path, O_RDWR | O_CLOEXEC);
+		check(loop >= 0);
+	} while (ioctl(loop, LOOP_CONFIGURE, &config) && errno == EBUSY && !close(loop));
+	close(control);
+	return loop;
+}
+
+TEST(C3, "a discard of a loop device over a file waits for the thaw of the file's filesystem")
+{
+	uint64_t range[] = {0, SIZE};
+	int fs, file, loop, fd;
+	struct stat st;
+	pid_t pid;
+
+	if (!is_native(dir))
+		skip("the kernel's loop driver punches holes into files that are frozen");
+	fs = open_dir(scratch_fs(0));
+	file = openat(fs, "image", O_CREAT | O_RDWR | O_CLOEXEC, 0644);
+	check(file >= 0);
+	make_content(0);
+	check(write(file, content, SIZE) == SIZE && !fsync(file));
+	loop = loop_over(file);
+	fd = hold(fs);
+	IN_CHILD(pid)
+		check(!ioctl(loop, BLKDISCARD, range));
+	wait_blocked(pid);
+	check(!fstat(file, &st));
+	check(st.st_blocks >= SIZE / 512);
+	check_eq(freezefd_thaw(fd), 0);
+	reap(pid);
+	check(!fstat(file, &st));
+	check_eq(st.st_blocks, 0);
+	close(loop);
 }

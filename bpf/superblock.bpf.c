@@ -14,7 +14,7 @@
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_core_read.h>
 
-#include "superblock.h"
+#include "../common/superblock-bpf.h"
 
 #define S_IFMT	       0170000
 #define S_IFBLK	       0060000

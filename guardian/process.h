@@ -11,8 +11,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "../lib/guardian-protocol.h"
-#include "../lib/superblock.h"
+#include "../common/guardian-protocol.h"
+#include "../common/superblock.h"
 
 /* What there is from the start; never changed after. */
 struct fs {

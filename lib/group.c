@@ -11,8 +11,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "../common/stack.h"
 #include "engine.h"
-#include "stack.h"
 
 /* At most so many are worked on at a time. They wait for disks and for grace periods, hardly for a CPU. */
 #define MAX_THREADS 256

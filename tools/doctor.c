@@ -15,7 +15,7 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
-#include "../lib/guardian-protocol.h"
+#include "../common/guardian-protocol.h"
 #include "tool.h"
 
 enum { ENGINE, WORKS, USED, REASON, CURE, COLUMNS };

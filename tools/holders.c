@@ -13,7 +13,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include "../lib/guardian-protocol.h"
+#include "../common/guardian-protocol.h"
 #include "tool.h"
 
 static bool parse_fs(const char *line, struct fdinfo_fs *fs)

@@ -8,7 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "../lib/private.h"
+#include "../common/private.h"
 #include "tool.h"
 
 struct sample {

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../lib/private.h"
+#include "../common/private.h"
 #include "tool.h"
 
 enum {

@@ -14,7 +14,7 @@
 
 #include <freezefd.h>
 
-#include "../lib/stack.h"
+#include "../common/stack.h"
 
 #define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
 
@@ -89,7 +89,7 @@ int replace_file(const char *path, const char *content, mode_t mode);
 /* The first line of a file under a directory; "" and false when it cannot be read. */
 bool read_line(int dir, const char *path, char *line, size_t size);
 
-/* mounts.c: lib/stack.h, of what was mounted when this program first looked */
+/* mounts.c: common/stack.h, of what was mounted when this program first looked */
 
 const struct mounts *the_mounts(void);
 /* It is read anew: the strings of every struct mount are gone. */
@@ -251,7 +251,7 @@ int request_targets(struct request *request, char **names, int count);
 void request_place(struct request *request, const char *path, const char *name);
 void request_free(struct request *request);
 
-/* holds.c: a set of freeze descriptors */
+/* hold-set.c: a set of freeze descriptors */
 
 struct hold {
 	char *name; /* as the user gave it, or where it is mounted */
@@ -290,7 +290,7 @@ uint64_t holds_lasted(const struct holds *holds);
 void holds_free(struct holds *holds);
 uint64_t now_ns(void); /* CLOCK_BOOTTIME */
 
-/* freeze.c: the process that freezes, which may wait where nobody can interrupt it */
+/* freezer.c: the process that freezes, which may wait where nobody can interrupt it */
 
 /* What it sends: what it waits for; each hold with its descriptor; the end. */
 #define PACKET_STRINGS 6
@@ -331,7 +331,7 @@ bool report_possible(const char *path);
  */
 int report_write(const char *path, const struct holds *holds, int status);
 
-/* journal.c, for holds.c */
+/* journal.c, for hold-set.c */
 
 /* Half of the timeout from now, if there is one, the journal is warned, unless it thaws before. */
 void journal_frozen(const struct holds *holds);

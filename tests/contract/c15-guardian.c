@@ -11,7 +11,7 @@
 
 #include <linux/securebits.h>
 
-#include "../../lib/guardian-protocol.h"
+#include "../../common/guardian-protocol.h"
 #include "contract.h"
 
 /* --- the two processes --- */

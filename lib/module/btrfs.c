@@ -13,8 +13,8 @@
 
 #include <linux/btrfs.h>
 
+#include "../../common/device.h"
 #include "btrfs.h"
-#include "device.h"
 
 #define SYSFS "/sys/fs/btrfs/"
 

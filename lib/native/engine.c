@@ -10,8 +10,8 @@
 
 #include <linux/freezefd.h>
 
-#include "engine.h"
-#include "native.h"
+#include "../engine.h"
+#include "calls.h"
 
 #ifndef MFD_NOEXEC_SEAL
 #define MFD_NOEXEC_SEAL 0x0008U

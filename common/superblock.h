@@ -8,9 +8,9 @@
 #include <sys/sysmacros.h>
 #include <sys/types.h>
 
-#include "../bpf/superblock.h"
 #include "freezefd.h"
 #include "private.h"
+#include "superblock-bpf.h"
 
 /* The program of bpf/superblock.bpf.c and the map of its answers, loaded. */
 struct sb_reader {

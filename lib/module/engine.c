@@ -8,9 +8,9 @@
 
 #include <linux/freezefd_dev.h>
 
+#include "../engine.h"
+#include "../native/calls.h"
 #include "btrfs.h"
-#include "engine.h"
-#include "native.h"
 
 /* The first one to open it loads the module, where the system has its node. */
 static int device_call(unsigned long request, void *arg)

@@ -20,11 +20,11 @@
 
 #include <linux/fs.h>
 
-#include "engine.h"
-#include "guardian-protocol.h"
-#include "private.h"
+#include "../../common/guardian-protocol.h"
+#include "../../common/private.h"
+#include "../../common/superblock.h"
+#include "../engine.h"
 #include "spawn.h"
-#include "superblock.h"
 
 /* A guardian that ends just now, or is just begun by another, is tried again so often. */
 #define ATTEMPTS 100

@@ -412,3 +412,44 @@ TEST(C9, "the machine's sleep counts")
 	check(status_of(fd).timeout_ns <= 60 * SECOND - woken);
 	check_eq(freezefd_thaw(fd), 0);
 }
+
+static int failed_thaws(void)
+{
+	FILE *log = popen("dmesg | grep -c 'Filesystem thaw failed'", "r");
+	int count = -1;
+
+	check(log && fscanf(log, "%d", &count) == 1);
+	pclose(log);
+	return count;
+}
+
+/* JFS writes when it is thawed, and fails if it cannot: fs/jfs/super.c. Others do not tell. */
+TEST(C9, "a filesystem that refuses to thaw at the deadline is tried again until it does")
+{
+	const char *device;
+	int before, fs, fd;
+
+	if (strcmp(fstype(), "ext4"))
+		skip("the same with every type under test");
+	if (is_guardian(dir))
+		skip("the kernel's own retry is tested");
+	need_program("mkfs.jfs");
+	if (try_sh("grep -qw jfs /proc/filesystems"))
+		skip("the kernel has no JFS");
+	device = dm_over(scratch(0));
+	sh("mkfs.jfs -q %s >/dev/null", device);
+	check(!mount("contract", "/mnt", "tmpfs", 0, NULL) && !mkdir("/mnt/jfs", 0755));
+	check(!mount(device, "/mnt/jfs", "jfs", 0, "errors=continue"));
+	fs = open_dir("/mnt/jfs");
+	before = failed_thaws();
+	fd = hold_for(fs, SECOND);
+	dm_become("error");
+	wait_until(failed_thaws() >= before + 2);
+	check_state(fs, FROZEN);
+	check_hold(fd, HELD);
+	dm_become("linear %s 0", scratch(0));
+	wait_state(fs, THAWED);
+	check_hold(fd, EXPIRED);
+	check_eq(freezefd_thaw(fd), -ETIME);
+	check_writable(fs);
+}

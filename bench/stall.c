@@ -7,11 +7,9 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
-#include <spawn.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -22,11 +20,8 @@
 #include <linux/fs.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include "bench.h"
-#include "freezefd.h"
-
-#define MS 1000000ull
+#include "stall.h"
 
 /*
  * What each writer writes to, again and again. btrfs sets 256 KiB of metadata aside for each
@@ -35,13 +30,10 @@
 #define FILE_SIZE      (1 << 16)
 #define WRITE_SIZE     4096	 /* at a time */
 #define PAUSE_NS       (MS / 2)	 /* between two writes of a writer */
-#define HOLD_NS	       (10 * MS) /* how long the filesystem is held */
 #define BEFORE_NS      (20 * MS) /* writers run for so long before the freeze, and after it */
 #define LIMIT_MS       60000	 /* a freeze longer than this is undone */
 #define MAX_WRITERS    64
 #define WRITES_A_ROUND 65536
-
-extern char **environ;
 
 struct op {
 	uint64_t start, end;
@@ -58,15 +50,10 @@ struct writer {
 static struct writer writers[MAX_WRITERS];
 static unsigned int nr_writers;
 static atomic_bool stop;
-static const char *directory;
-static int target;
+const char *directory;
+int target;
 
-/* When the freeze was asked for, was there, was to end and had ended. */
-struct times {
-	uint64_t ask, frozen, thaw, thawed;
-};
-
-static void nap(uint64_t ns)
+void nap(uint64_t ns)
 {
 	const struct timespec ts = {.tv_sec = ns / (1000 * MS), .tv_nsec = ns % (1000 * MS)};
 
@@ -184,133 +171,6 @@ static void stop_writers(void)
 	}
 }
 
-/* --- ways to freeze --- */
-
-static void run(const char *const argv[])
-{
-	pid_t pid;
-	int status;
-
-	if (posix_spawnp(&pid, argv[0], NULL, NULL, (char **)argv, environ))
-		die("%s: cannot be started", argv[0]);
-	if (waitpid(pid, &status, 0) != pid || status)
-		die("%s failed, wait status %#x", argv[0], status);
-}
-
-static void by_ioctl(struct times *times)
-{
-	times->ask = now_ns();
-	if (ioctl(target, FIFREEZE, 0))
-		die("FIFREEZE: %s", strerror(errno));
-	times->frozen = now_ns();
-	nap(HOLD_NS);
-	times->thaw = now_ns();
-	if (ioctl(target, FITHAW, 0))
-		die("FITHAW: %s", strerror(errno));
-	times->thawed = now_ns();
-}
-
-/* The library's best engine, or the one that FREEZEFD_ENGINE names. */
-static void by_descriptor(struct times *times)
-{
-	int fd;
-
-	times->ask = now_ns();
-	fd = freezefd_open(target, NULL);
-	if (fd < 0)
-		die("freezefd_open: %s", strerror(-fd));
-	times->frozen = now_ns();
-	nap(HOLD_NS);
-	times->thaw = now_ns();
-	close(fd);
-	times->thawed = now_ns();
-}
-
-/* No freeze: what writers feel of the sync that every freeze has in it. */
-static void by_syncfs(struct times *times)
-{
-	times->ask = now_ns();
-	if (syncfs(target))
-		die("syncfs: %s", strerror(errno));
-	times->frozen = times->thaw = times->thawed = now_ns();
-}
-
-static void by_command(struct times *times, const char *name, const char *freeze, const char *thaw)
-{
-	times->ask = now_ns();
-	run((const char *const[]){name, freeze, directory, NULL});
-	times->frozen = now_ns();
-	nap(HOLD_NS);
-	times->thaw = now_ns();
-	run((const char *const[]){name, thaw, directory, NULL});
-	times->thawed = now_ns();
-}
-
-static void by_fsfreeze(struct times *times)
-{
-	by_command(times, "fsfreeze", "--freeze", "--unfreeze");
-}
-
-static void by_xfs_freeze(struct times *times)
-{
-	by_command(times, "xfs_freeze", "-f", "-u");
-}
-
-/* The command that it runs is this program, which says when it ran. */
-static void by_freezefd(struct times *times)
-{
-	const char *tool = getenv("BENCH_FREEZEFD");
-	char stamps[] = "/tmp/stamps-XXXXXX", self[PATH_MAX] = "";
-	int fd = mkstemp(stamps);
-	uint64_t at[2];
-
-	if (fd < 0 || readlink("/proc/self/exe", self, sizeof(self) - 1) < 0)
-		die("%s: %s", stamps, strerror(errno));
-	times->ask = now_ns();
-	run((const char *const[]){tool ? tool : "freezefd", "run", "--timeout", "30", directory,
-				  "--", self, "hold", stamps, NULL});
-	times->thawed = now_ns();
-	if (read(fd, at, sizeof(at)) != sizeof(at))
-		die("%s: no times in it", stamps);
-	times->frozen = at[0];
-	times->thaw = at[1];
-	close(fd);
-	unlink(stamps);
-}
-
-static void hold(const char *stamps)
-{
-	int fd = open(stamps, O_WRONLY | O_CLOEXEC);
-	uint64_t at[2] = {now_ns()};
-
-	nap(HOLD_NS);
-	at[1] = now_ns();
-	if (write(fd, at, sizeof(at)) != sizeof(at))
-		die("%s: %s", stamps, strerror(errno));
-}
-
-/* For as long as it takes to freeze, hold and thaw an idle filesystem. */
-static void by_nothing(struct times *times)
-{
-	times->ask = now_ns();
-	nap(5 * HOLD_NS);
-	times->frozen = times->thaw = times->thawed = now_ns();
-}
-
-static const struct {
-	const char *name;
-	void (*freeze)(struct times *times);
-} ways[] = {
-	{"FIFREEZE", by_ioctl},
-	{"descriptor", by_descriptor},
-	{"fsfreeze", by_fsfreeze},
-	{"xfs_freeze", by_xfs_freeze},
-	{"freezefd", by_freezefd},
-	/* To compare. */
-	{"syncfs", by_syncfs},
-	{"nothing", by_nothing},
-};
-
 /* --- what came out --- */
 
 static uint64_t overlap(const struct op *op, const struct times *times)
@@ -382,7 +242,7 @@ static void wait_for_writers(uint64_t when)
 }
 
 /* Writers run; what they wrote before the round does not count. */
-static struct times freeze_once(unsigned int way, unsigned int dirty_mib)
+static struct times freeze_once(const struct way *way, unsigned int dirty_mib)
 {
 	struct times times;
 
@@ -393,7 +253,7 @@ static struct times freeze_once(unsigned int way, unsigned int dirty_mib)
 		atomic_store(&writers[i].count, 0);
 	nap(BEFORE_NS);
 	tell_reaper('f');
-	ways[way].freeze(&times);
+	way->freeze(&times);
 	tell_reaper('t');
 	wait_for_writers(times.thawed + BEFORE_NS);
 	return times;
@@ -406,7 +266,8 @@ static void undirty(void)
 		die("syncfs: %s", strerror(errno));
 }
 
-static void measure(unsigned int way, unsigned int rounds, unsigned int dirty_mib, bool timeline)
+static void measure(const struct way *way, unsigned int rounds, unsigned int dirty_mib,
+		    bool timeline)
 {
 	struct samples longest, call;
 
@@ -427,7 +288,7 @@ static void measure(unsigned int way, unsigned int rounds, unsigned int dirty_mi
 	if (timeline)
 		return;
 	sort(stalls, nr_stalls);
-	printf("stall\t%s\t%u\t%u\t%s", getenv("BENCH_FS"), dirty_mib, rounds, ways[way].name);
+	printf("stall\t%s\t%u\t%u\t%s", getenv("BENCH_FS"), dirty_mib, rounds, way->name);
 	print_spread(&longest, rounds);
 	print_spread(&call, rounds);
 	printf("\t%.0f\t%zu\n", stalls[nr_stalls * 999 / 1000], nr_stalls);
@@ -480,7 +341,7 @@ static unsigned int number(const char *text)
 
 int main(int argc, char **argv)
 {
-	unsigned int way;
+	const struct way *way;
 
 	if (argc == 3 && !strcmp(argv[1], "hold")) {
 		hold(argv[2]);
@@ -496,9 +357,8 @@ int main(int argc, char **argv)
 		die("usage: %s measure|timeline ROUNDS DIRECTORY WRITERS DIRTY-MIB WAY\n"
 		    "       %s floor ROUNDS DIRECTORY DEVICE",
 		    argv[0], argv[0]);
-	for (way = 0; way < ARRAY_SIZE(ways) && strcmp(ways[way].name, argv[6]); way++)
-		;
-	if (way == ARRAY_SIZE(ways) || number(argv[4]) > MAX_WRITERS)
+	way = find_way(argv[6]);
+	if (!way || number(argv[4]) > MAX_WRITERS)
 		die("no such way to freeze, or too many writers: %s", argv[6]);
 	directory = argv[3];
 	target = open_target(directory);

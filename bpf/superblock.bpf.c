@@ -4,6 +4,9 @@
  * superblock behind a descriptor is frozen, and by how many. Takes no lock:
  * every pointer is read with probe reads under RCU.
  *
+ * One file, because it is one program to the verifier, and all of it reads the types
+ * declared here.
+ *
  * The types have the members that are used, no more; libbpf finds their
  * offsets in the BTF of the running kernel. What differs between kernels is
  * asked with bpf_core_field_exists().

@@ -8,18 +8,15 @@
  */
 #include <errno.h>
 #include <getopt.h>
-#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <sys/timerfd.h>
 #include <time.h>
 #include <unistd.h>
 
-#include <json-c/json.h>
 #include <libmount.h>
 
-#include "tool.h"
+#include "monitor.h"
 
 #define NSEC_PER_SEC UINT64_C(1000000000)
 #define INTERVAL     (NSEC_PER_SEC / 5)
@@ -43,155 +40,6 @@ static const char usage[] =
 	"\n"
 	"Exit status: 0; 1 something could not be asked or written; 2 wrong usage.\n";
 
-/* A descriptor that is known to belong to a filesystem. */
-struct held {
-	pid_t pid;
-	int fd;
-	char *command, *hold;
-	uint64_t deadline; /* of CLOCK_BOOTTIME; 0: none */
-};
-
-struct followed {
-	dev_t dev, device;
-	bool mounted;
-	char *target, *source, *fstype; /* NULL: not known */
-	char *path;			/* of the device */
-	const char *engine;
-	uint32_t state, fd_holds;
-	uint64_t begun; /* when it was frozen, or seen to be, of CLOCK_BOOTTIME */
-	bool exact;	/* begun is what the kernel or the guardian says */
-	bool again;	/* and it is another freeze than that of the last look */
-	bool suspect;	/* its holders are to be read */
-	bool gone;	/* it is in use no more */
-	size_t nr_held;
-	struct held *held;
-};
-
-struct monitor {
-	bool json, failed;
-	size_t count, nr_only;
-	struct followed *fs;
-	struct target *only; /* NULL: all */
-	uint64_t last, now;  /* the looks before this one and this one, of CLOCK_BOOTTIME */
-	uint64_t searched;
-	FILE *lines; /* not printed yet */
-	char *text;
-	size_t size;
-};
-
-/* ---- Telling */
-
-static void put(json_object *object, const char *key, const char *value)
-{
-	json_object_object_add(object, key, json_text(value));
-}
-
-static json_object *process(const struct held *held)
-{
-	json_object *object = json_object_new_object();
-
-	json_object_object_add(object, "pid", json_object_new_int(held->pid));
-	put(object, "command", held->command);
-	json_object_object_add(object, "fd", json_object_new_int(held->fd));
-	return object;
-}
-
-static json_object *seconds(uint64_t ns)
-{
-	char *number = show_duration(ns, true);
-	json_object *object = json_object_new_double_s(strtod(number, NULL), number);
-
-	free(number);
-	return object;
-}
-
-struct event {
-	const char *what, *reason;
-	uint64_t lasted; /* nanoseconds; 0: not told */
-	const struct held *held;
-	size_t count; /* of them */
-};
-
-static void tell_json(struct monitor *monitor, const struct followed *fs, const struct event *event)
-{
-	json_object *object = json_object_new_object(), *list = json_object_new_array();
-	char *time = format_since(0);
-
-	put(object, "time", time);
-	put(object, "event", event->what);
-	if (event->reason)
-		put(object, "reason", event->reason);
-	put(object, "target", fs->target);
-	put(object, "source", fs->source);
-	put(object, "fstype", fs->fstype);
-	put(object, "engine", fs->engine);
-	if (event->lasted)
-		json_object_object_add(object, "for", seconds(event->lasted));
-	for (size_t i = 0; i < event->count; i++)
-		json_object_array_add(list, process(&event->held[i]));
-	json_object_object_add(object, "holders", list);
-	fprintf(monitor->lines, "%s\n",
-		json_object_to_json_string_ext(object, JSON_C_TO_STRING_PLAIN |
-							       JSON_C_TO_STRING_NOSLASHESCAPE));
-	json_object_put(object);
-	free(time);
-}
-
-static void tell_text(struct monitor *monitor, const struct followed *fs, const struct event *event)
-{
-	char *time = format_since(0), *line = NULL, *shown, *lasted;
-	size_t size;
-	FILE *out = open_memstream(&line, &size);
-
-	if (!out)
-		abort();
-	fprintf(out, "%s %-8s %s %s %s", time, event->what, fs->target ? fs->target : "-",
-		fs->source ? fs->source : "-", fs->engine ? fs->engine : "-");
-	if (event->reason)
-		fprintf(out, " %s", event->reason);
-	if (event->lasted) {
-		lasted = format_duration(event->lasted);
-		fprintf(out, " for %s", lasted);
-		free(lasted);
-	}
-	for (size_t i = 0; i < event->count; i++)
-		fprintf(out, "%s %s (%d)", i ? "," : " by", event->held[i].command,
-			event->held[i].pid);
-	fclose(out);
-	shown = escape(line, true);
-	fprintf(monitor->lines, "%s\n", shown);
-	free(shown);
-	free(line);
-	free(time);
-}
-
-static void tell(struct monitor *monitor, const struct followed *fs, struct event event)
-{
-	if (monitor->json)
-		tell_json(monitor, fs, &event);
-	else
-		tell_text(monitor, fs, &event);
-}
-
-/* A file on a frozen filesystem waits for the thaw, and what is to be told with it. False: it failed. */
-static bool print_lines(struct monitor *monitor)
-{
-	struct freezefd_status status;
-	struct stat st;
-
-	fflush(monitor->lines);
-	if (!monitor->size ||
-	    (!fstat(STDOUT_FILENO, &st) && S_ISREG(st.st_mode) &&
-	     !freezefd_status(STDOUT_FILENO, &status) && status.state != FREEZE_STATE_THAWED))
-		return true;
-	fwrite(monitor->text, 1, monitor->size, stdout);
-	rewind(monitor->lines);
-	fflush(monitor->lines); /* which sets the size to 0 */
-	return !output_error();
-}
-
-/* ---- Holders */
-
 static void forget_held(struct followed *fs)
 {
 	for (size_t i = 0; i < fs->nr_held; i++) {
@@ -201,14 +49,6 @@ static void forget_held(struct followed *fs)
 	free(fs->held);
 	fs->held = NULL;
 	fs->nr_held = 0;
-}
-
-static struct held *find_held(struct held *held, size_t count, const struct held *wanted)
-{
-	for (size_t i = 0; i < count; i++)
-		if (held[i].pid == wanted->pid && held[i].fd == wanted->fd)
-			return &held[i];
-	return NULL;
 }
 
 static void read_held(struct monitor *monitor, struct followed *fs, const struct holders *holders)
@@ -232,64 +72,7 @@ static void read_held(struct monitor *monitor, struct followed *fs, const struct
 	}
 }
 
-/*
- * Holds that broke since the last look. One that has been told already is no longer to be seen;
- * it is taken for broken when its deadline fell between the two looks between which it ended.
- */
-static void tell_broken(struct monitor *monitor, const struct followed *fs,
-			const struct followed *before)
-{
-	for (size_t i = 0; i < fs->nr_held; i++) {
-		struct held *held = &fs->held[i],
-			    *old = find_held(before->held, before->nr_held, held);
-
-		if (strcmp(held->hold, "held") && (!old || strcmp(old->hold, held->hold)))
-			tell(monitor, fs,
-			     (struct event){.what = "broken",
-					    .reason = held->hold,
-					    .held = held,
-					    .count = 1});
-	}
-	for (size_t i = 0; i < before->nr_held; i++) {
-		struct held *old = &before->held[i];
-
-		if (!strcmp(old->hold, "held") && !find_held(fs->held, fs->nr_held, old) &&
-		    old->deadline > monitor->last && old->deadline <= monitor->now)
-			tell(monitor, fs,
-			     (struct event){.what = "broken",
-					    .reason = "expired",
-					    .held = old,
-					    .count = 1});
-	}
-}
-
 /* ---- One look */
-
-static void tell_thaw(struct monitor *monitor, struct followed *before, bool gone)
-{
-	tell(monitor, before,
-	     (struct event){.what = gone ? "gone" : "thawed",
-			    .lasted = monitor->now - before->begun,
-			    .held = before->held,
-			    .count = before->nr_held});
-}
-
-/* What has become of a filesystem, its holders included. */
-static void compare(struct monitor *monitor, struct followed *fs, struct followed *before)
-{
-	const bool thawed = fs->state < before->state || fs->again;
-
-	tell_broken(monitor, fs, before);
-	if (thawed)
-		tell_thaw(monitor, before, fs->gone);
-	if (fs->state != FREEZE_STATE_THAWED && (thawed || fs->state != before->state))
-		tell(monitor, fs,
-		     (struct event){.what = state_name(fs->state),
-				    .lasted = fs->begun < monitor->last ? monitor->now - fs->begun
-									: 0,
-				    .held = fs->held,
-				    .count = fs->nr_held});
-}
 
 static void drop(struct monitor *monitor, struct followed *fs)
 {
@@ -370,7 +153,7 @@ static void look(struct monitor *monitor)
 			continue;
 		monitor->fs[i].suspect = false;
 		read_held(monitor, &monitor->fs[i], &holders);
-		compare(monitor, &monitor->fs[i], &before[i]);
+		monitor_compare(monitor, &monitor->fs[i], &before[i]);
 		forget_held(&before[i]);
 	}
 	holders_free(&holders);
@@ -404,8 +187,9 @@ static void found(void *arg, const struct target *target, const struct freezefd_
 		*fs = (struct followed){.dev = target->mount.dev};
 	}
 	if (fs->mounted && !target->mounted && fs->state != FREEZE_STATE_THAWED)
-		tell(monitor, fs,
-		     (struct event){.what = "unmounted", .held = fs->held, .count = fs->nr_held});
+		monitor_tell(monitor, fs,
+			     (struct event){
+				     .what = "unmounted", .held = fs->held, .count = fs->nr_held});
 	fs->device = target->device;
 	fs->mounted = target->mounted;
 	free(fs->path);
@@ -506,7 +290,7 @@ static int follow(struct monitor *monitor, uint64_t interval)
 			return EXIT_FAILURE;
 		first = moved = false;
 		look(monitor);
-		if (!print_lines(monitor) || (monitor->failed && !monitor->count))
+		if (!monitor_print(monitor) || (monitor->failed && !monitor->count))
 			return EXIT_FAILURE;
 		/* Mounts that change all the time are not read more often than the filesystems. */
 		while (!caught_signal &&
@@ -517,7 +301,7 @@ static int follow(struct monitor *monitor, uint64_t interval)
 		}
 		poll[0].revents = 0;
 	}
-	print_lines(monitor);
+	monitor_print(monitor);
 	mnt_unref_monitor(mounts);
 	close(poll[0].fd);
 	if (!monitor->size)

@@ -3,6 +3,8 @@
  * Freeze descriptors for kernels that do not have them: tell whether a filesystem
  * is frozen and hold it frozen for as long as a file is open.
  *
+ * One file, because the kernel series has one, fs/freezefd.c, to read beside it.
+ *
  * What a descriptor can be in, and who may change it, is as in fs/freezefd.c of the
  * kernel series.  What differs comes from the kernel not knowing of descriptors:
  *

@@ -2,14 +2,11 @@
 /* Freeze descriptors on a kernel that has none: sockets to a helper that holds the filesystem. */
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
-#include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/random.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -18,124 +15,11 @@
 #include <time.h>
 #include <unistd.h>
 
-#include <linux/fs.h>
-
-#include "../../common/guardian-protocol.h"
-#include "../../common/private.h"
-#include "../../common/superblock.h"
 #include "../engine.h"
-#include "spawn.h"
+#include "guardian.h"
 
 /* A guardian that ends just now, or is just begun by another, is tried again so often. */
 #define ATTEMPTS 100
-
-/* --- the reader of superblocks --- */
-
-/*
- * Loaded once in a process and inherited by its children: both descriptors plus
- * one in one word, 0 before that. It is a cache: two threads that load at once
- * do no harm, and one whose descriptors were closed behind our back is dropped.
- */
-static _Atomic uint64_t cached_reader;
-
-static struct sb_reader reader_of(uint64_t word)
-{
-	return (struct sb_reader){.prog = (int)(word >> 32) - 1, .map = (int)(uint32_t)word - 1};
-}
-
-static int receive_fds(int socket, void *data, size_t size, int *fds, size_t count)
-{
-	union {
-		struct cmsghdr align;
-		char space[CMSG_SPACE(2 * sizeof(int))];
-	} control = {0};
-	struct iovec iov = {.iov_base = data, .iov_len = size};
-	struct msghdr msg = {.msg_iov = &iov,
-			     .msg_iovlen = 1,
-			     .msg_control = &control,
-			     .msg_controllen = sizeof(control)};
-	struct cmsghdr *cmsg;
-	ssize_t n;
-
-	do
-		n = recvmsg(socket, &msg, MSG_CMSG_CLOEXEC);
-	while (n < 0 && errno == EINTR);
-	if (n < 0)
-		return -errno;
-	cmsg = CMSG_FIRSTHDR(&msg);
-	if (msg.msg_flags & MSG_CTRUNC) {
-		/* There was room for one of them at the most. */
-		if (cmsg && cmsg->cmsg_len == CMSG_LEN(sizeof(int)))
-			close(*(int *)CMSG_DATA(cmsg));
-		return -EMFILE;
-	}
-	if (cmsg && cmsg->cmsg_level == SOL_SOCKET && cmsg->cmsg_type == SCM_RIGHTS &&
-	    cmsg->cmsg_len == CMSG_LEN(count * sizeof(int)))
-		memcpy(fds, CMSG_DATA(cmsg), count * sizeof(int));
-	else
-		fds[0] = -1;
-	return n == (ssize_t)size ? 0 : -ENOSYS;
-}
-
-static int load(uint64_t *word)
-{
-	int pair[2], fds[2], ret, error;
-	uint64_t none = 0;
-
-	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair))
-		return -errno;
-	ret = spawn_helper("freezefd-load-bpf", &pair[1], 1);
-	close(pair[1]);
-	if (!ret)
-		ret = receive_fds(pair[0], &error, sizeof(error), fds, 2);
-	close(pair[0]);
-	if (ret)
-		return ret;
-	if (error || fds[0] < 0)
-		return error ? -error : -ENOSYS;
-	*word = (uint64_t)(fds[0] + 1) << 32 | (uint32_t)(fds[1] + 1);
-	if (!atomic_compare_exchange_strong(&cached_reader, &none, *word)) {
-		close(fds[0]);
-		close(fds[1]);
-		*word = none;
-	}
-	return 0;
-}
-
-/* The superblock of a target, and the reader that read it. */
-static int read_target(int target, struct sb_record *record, struct sb_reader *reader)
-{
-	uint64_t word = atomic_load(&cached_reader);
-	int ret;
-
-	if (word) {
-		*reader = reader_of(word);
-		ret = sb_read(*reader, target, record);
-		/* It does not know a filesystem whose module was loaded later. */
-		if (ret != -ENOSYS && (ret || strcmp(record->type, "btrfs") || *record->path))
-			return ret;
-		atomic_compare_exchange_strong(&cached_reader, &word, 0);
-	}
-	ret = load(&word);
-	if (ret)
-		return ret;
-	*reader = reader_of(word);
-	return sb_read(*reader, target, record);
-}
-
-int private_freezefd_waiters(int any_fd, struct waiters *waiters)
-{
-	struct sb_record record;
-	struct sb_reader reader;
-	int ret = read_target(any_fd, &record, &reader);
-
-	if (ret)
-		return ret;
-	ret = sb_waiters(reader, record.id, waiters);
-	if (record.flags & SB_NESTED)
-		waiters->processes = waiters->listed = 0;
-	return ret;
-}
 
 static int guardian_probe(int target)
 {
@@ -146,134 +30,6 @@ static int guardian_probe(int target)
 	/* What is wrong with this target is the call's to say. */
 	return ret == -ENODEV || ret == -EBADF ? 0 : ret;
 }
-
-/* --- talking to a guardian --- */
-
-static int send_request(int socket, const struct guardian_request *request, int fd, int flags)
-{
-	union {
-		struct cmsghdr cmsg;
-		char space[CMSG_SPACE(sizeof(int))];
-	} control = {.cmsg = {.cmsg_len = CMSG_LEN(sizeof(fd)),
-			      .cmsg_level = SOL_SOCKET,
-			      .cmsg_type = SCM_RIGHTS}};
-	struct iovec iov = {.iov_base = (void *)request, .iov_len = sizeof(*request)};
-	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
-	ssize_t n;
-
-	if (fd >= 0) {
-		memcpy(CMSG_DATA(&control.cmsg), &fd, sizeof(fd));
-		msg.msg_control = &control;
-		msg.msg_controllen = sizeof(control);
-	}
-	do
-		n = sendmsg(socket, &msg, MSG_NOSIGNAL | flags);
-	while (n < 0 && errno == EINTR);
-	return n < 0 ? -errno : 0;
-}
-
-/*
- * -EPIPE when the guardian ended instead of answering. To ask is not to wait, whatever keeps a
- * guardian from answering: -ETIMEDOUT. A freeze that a signal interrupts is taken back, unless
- * it has been answered by then.
- */
-static int receive_reply(int socket, uint32_t op, struct guardian_reply *reply)
-{
-	const bool freezes = op == GUARDIAN_OPEN || op == GUARDIAN_FREEZE;
-	const struct timeval limit = {.tv_sec = 1};
-	ssize_t n;
-
-	if (op == GUARDIAN_STATUS)
-		setsockopt(socket, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
-	do
-		n = recv(socket, reply, sizeof(*reply), 0);
-	while (n < 0 && errno == EINTR && !freezes);
-	if (n < 0 && errno == EINTR) {
-		shutdown(socket, SHUT_RDWR);
-		n = recv(socket, reply, sizeof(*reply), MSG_DONTWAIT);
-		if (n != sizeof(*reply))
-			return -EINTR;
-	}
-	if (n < 0 && errno == EAGAIN)
-		return -ETIMEDOUT;
-	return n == sizeof(*reply) ? 0 : -EPIPE;
-}
-
-/* On a freeze descriptor; the answer comes to this caller alone. */
-static int ask(int fd, uint32_t op, uint64_t timeout_ns, struct guardian_reply *reply)
-{
-	const struct guardian_request request = {.op = op, .timeout_ns = timeout_ns};
-	int pair[2], ret;
-
-	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair))
-		return -errno;
-	ret = send_request(fd, &request, pair[1], op == GUARDIAN_STATUS ? MSG_DONTWAIT : 0);
-	close(pair[1]);
-	if (ret == -EAGAIN)
-		ret = -ETIMEDOUT;
-	if (!ret)
-		ret = receive_reply(pair[0], op, reply);
-	close(pair[0]);
-	return ret;
-}
-
-/* A connection to the guardian of a filesystem; -ECONNREFUSED when there is none. */
-static int connect_guardian(const struct sb_record *record)
-{
-	const dev_t dev = sb_dev(record->dev);
-	struct sockaddr_un address = {.sun_family = AF_UNIX};
-	int fd, ret;
-
-	snprintf(address.sun_path, sizeof(address.sun_path), GUARDIAN_DIR "/" GUARDIAN_NAME,
-		 major(dev), minor(dev));
-	/* One that has very many requests, or is stopped, is tried again. */
-	fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (fd < 0)
-		return -errno;
-	ret = connect(fd, (struct sockaddr *)&address, sizeof(address)) ? -errno : 0;
-	fcntl(fd, F_SETFL, 0);
-	if (!ret)
-		return fd;
-	close(fd);
-	return ret == -ENOENT ? -ECONNREFUSED : ret == -EACCES ? -EPERM : ret;
-}
-
-static int ask_fs(const struct sb_record *record, const struct guardian_request *request, int fd,
-		  struct guardian_reply *reply)
-{
-	int socket = connect_guardian(record), ret;
-
-	if (socket < 0)
-		return socket;
-	ret = send_request(socket, request, fd, 0);
-	if (!ret)
-		ret = receive_reply(socket, request->op, reply);
-	close(socket);
-	/* It ended before it saw us. */
-	return ret == -EPIPE || ret == -ECONNRESET ? -EAGAIN : ret;
-}
-
-static int start_guardian(int target, struct sb_reader reader)
-{
-	const int fds[GUARDIAN_FDS - 1] = {target, reader.prog, reader.map};
-	int all[GUARDIAN_FDS], pair[2], ret;
-	struct guardian_reply reply;
-
-	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair))
-		return -errno;
-	all[GUARDIAN_BOOT] = pair[1];
-	memcpy(all + GUARDIAN_TARGET, fds, sizeof(fds));
-	ret = spawn_helper("freeze-guardian", all, GUARDIAN_FDS);
-	close(pair[1]);
-	if (!ret)
-		ret = receive_reply(pair[0], GUARDIAN_OPEN, &reply);
-	close(pair[0]);
-	if (ret)
-		return ret == -EPIPE ? -EIO : ret;
-	return reply.error == -EACCES ? -EPERM : reply.error;
-}
-
-/* --- the engine --- */
 
 static bool guardian_owns(int fd)
 {

@@ -43,6 +43,9 @@ struct test {
 
 void add_test(const struct test *test);
 
+/* Why this engine cannot pass the test, or NULL. */
+const char *excuse(const char *engine, const struct test *test);
+
 #define PASTE_(a, b) a##b
 #define PASTE(a, b)  PASTE_(a, b)
 

@@ -1,0 +1,303 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* What the guardian is asked, and what it answers. */
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "loop.h"
+
+/* False when who waited for it has gone, after a signal say. */
+static bool answer_with(int socket, const struct guardian_reply *reply)
+{
+	bool taken;
+
+	if (socket < 0)
+		return true;
+	taken = send(socket, reply, sizeof(*reply), MSG_NOSIGNAL | MSG_DONTWAIT) > 0;
+	close(socket);
+	return taken;
+}
+
+bool answer(int socket, int error)
+{
+	const struct guardian_reply reply = {.error = error};
+
+	return answer_with(socket, &reply);
+}
+
+static bool has_left(int waiter)
+{
+	struct pollfd poll_ = {.fd = waiter};
+
+	return waiter >= 0 && poll(&poll_, 1, 0) == 1;
+}
+
+static int broken(const struct hold *hold)
+{
+	return hold->state == FREEZEFD_HOLD_EXPIRED   ? -ETIME
+	       : hold->state == FREEZEFD_HOLD_REVOKED ? -ECANCELED
+						      : 0;
+}
+
+static void fill_hold(const struct hold *hold, struct freezefd_status *status)
+{
+	status->hold = hold->state;
+	status->timeout_ns = hold->timeout_ns;
+	if (hold->state != FREEZEFD_HOLD_HELD)
+		return;
+	status->timeout_ns = hold->deadline_ns ? hold->deadline_ns - now_ns() : 0;
+	if ((int64_t)status->timeout_ns < 0)
+		status->timeout_ns = 1; /* about to fire */
+}
+
+static int fill_fs(struct freezefd_status *status)
+{
+	struct sb_record now;
+	struct hold *hold;
+	int ret;
+
+	for_each_hold (hold, next)
+		status->fd_holds += hold->state == FREEZEFD_HOLD_HELD;
+	status->dev = guardian.gone ? 0 : sb_dev(guardian.fs->record.dev);
+	ret = guardian.gone ? -ENODEV
+			    : sb_read_id(guardian.fs->reader, guardian.fs->record.id, &now);
+	/* With ENODEV there is nothing that could be frozen. Else nobody knows. */
+	if (ret)
+		return ret == -ENODEV ? 0 : ret;
+	sb_status(&now, status);
+	if (status->fd_holds && status->user_holds)
+		status->user_holds--;
+	if (status->state == FREEZE_STATE_FROZEN && status->fd_holds)
+		status->frozen_ns = now_ns() - guardian.common->stopped_ns;
+	return 0;
+}
+
+static void tell_status(const struct hold *hold, int socket)
+{
+	struct guardian_reply reply = {0};
+
+	if (hold)
+		fill_hold(hold, &reply.status);
+	reply.error = fill_fs(&reply.status);
+	answer_with(socket, &reply);
+}
+
+static void tell_list(int socket)
+{
+	struct freezefd_status status = {0};
+	struct guardian_list *list;
+	size_t size = sizeof(*list), i = 0;
+	struct hold *hold;
+
+	fill_fs(&status);
+	for_each_hold (hold, next)
+		size += sizeof(list->hold[0]);
+	list = calloc(1, size);
+	if (list) {
+		memcpy(list->type, guardian.fs->record.type, sizeof(list->type));
+		memcpy(list->name, guardian.fs->record.name, sizeof(list->name));
+		for_each_hold (hold, next) {
+			list->hold[i].inode = hold->inode;
+			list->hold[i].status = status;
+			fill_hold(hold, &list->hold[i++].status);
+		}
+		send(socket, list, size, MSG_NOSIGNAL | MSG_DONTWAIT);
+	}
+	free(list);
+	close(socket);
+}
+
+static void ask_freeze(struct hold *hold, int socket)
+{
+	int error = broken(hold);
+
+	/* One who was interrupted asks again, while the freeze is still under way. */
+	if (hold->freezing && has_left(hold->waiter)) {
+		close(hold->waiter);
+		hold->freezing = false;
+	}
+	if (error || hold->freezing || hold->state == FREEZEFD_HOLD_HELD) {
+		answer(socket, error ? error : -EBUSY);
+		return;
+	}
+	hold->freezing = true;
+	hold->asked_ns = now_ns();
+	hold->waiter = socket;
+}
+
+static void ask_thaw(struct hold *hold, int socket)
+{
+	struct guardian_reply reply = {.error = broken(hold), .told = hold->news};
+
+	if (reply.error) {
+		hold->state = FREEZEFD_HOLD_NONE;
+		hold->news = 0;
+		answer_with(socket, &reply);
+		return;
+	}
+	if (hold->state != FREEZEFD_HOLD_HELD) {
+		answer(socket, -EINVAL);
+		return;
+	}
+	hold->state = FREEZEFD_HOLD_NONE;
+	hold->deadline_ns = 0;
+	if (is_wanted())
+		answer(socket, 0);
+	else
+		await_thaw(socket, false);
+}
+
+static void ask_timeout(struct hold *hold, uint64_t timeout_ns, int socket)
+{
+	int error = broken(hold);
+
+	if (!error) {
+		hold->timeout_ns = timeout_ns;
+		if (hold->state == FREEZEFD_HOLD_HELD)
+			hold->deadline_ns = after(now_ns(), timeout_ns);
+	}
+	answer(socket, error);
+}
+
+static void ask_force(int socket)
+{
+	revoke_all();
+	await_thaw(socket, true);
+}
+
+/* A packet and the descriptor that came along. 1, 0 at the end of the socket, -EAGAIN. */
+static int receive(int socket, struct guardian_request *request, int *fd)
+{
+	union {
+		struct cmsghdr align;
+		char space[256];
+	} control;
+	struct iovec iov = {.iov_base = request, .iov_len = sizeof(*request)};
+	struct msghdr msg = {.msg_iov = &iov,
+			     .msg_iovlen = 1,
+			     .msg_control = &control,
+			     .msg_controllen = sizeof(control)};
+	ssize_t n = recvmsg(socket, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+
+	*fd = -1;
+	if (n < 0)
+		return errno == EAGAIN || errno == EINTR ? -EAGAIN : 0;
+	for (struct cmsghdr *cmsg = CMSG_FIRSTHDR(&msg); cmsg; cmsg = CMSG_NXTHDR(&msg, cmsg)) {
+		if (cmsg->cmsg_level != SOL_SOCKET || cmsg->cmsg_type != SCM_RIGHTS)
+			continue;
+		for (size_t i = 0; CMSG_LEN((i + 1) * sizeof(int)) <= cmsg->cmsg_len; i++) {
+			int got;
+
+			memcpy(&got, CMSG_DATA(cmsg) + i * sizeof(int), sizeof(got));
+			if (*fd < 0)
+				*fd = got;
+			else
+				close(got);
+		}
+	}
+	if (n == 0)
+		return 0;
+	if (n != sizeof(*request))
+		request->op = UINT32_MAX;
+	return 1;
+}
+
+static void on_hold(struct source *source)
+{
+	struct hold *hold = (struct hold *)source;
+	struct guardian_request request;
+	int socket;
+
+	switch (receive(source->fd, &request, &socket)) {
+	case -EAGAIN:
+		return;
+	case 0:
+		if (socket >= 0)
+			close(socket);
+		/* The last copy of the descriptor is closed. */
+		free_hold(hold);
+		return;
+	}
+	look_for_strangers();
+	switch (request.op) {
+	case GUARDIAN_STATUS:
+		tell_status(hold, socket);
+		break;
+	case GUARDIAN_FREEZE:
+		ask_freeze(hold, socket);
+		break;
+	case GUARDIAN_THAW:
+		ask_thaw(hold, socket);
+		break;
+	case GUARDIAN_TIMEOUT:
+		ask_timeout(hold, request.timeout_ns, socket);
+		break;
+	default:
+		answer(socket, -EINVAL);
+	}
+}
+
+static void ask_open(const struct guardian_request *request, int pair, int socket)
+{
+	struct hold *hold = NULL;
+
+	if (guardian.gone)
+		close(pair);
+	else
+		hold = new_source(&guardian.holds, sizeof(*hold), pair, on_hold);
+	if (!hold) {
+		answer(socket, guardian.gone ? -EAGAIN : -ENOMEM);
+		return;
+	}
+	hold->timeout_ns = request->timeout_ns;
+	hold->inode = request->inode;
+	hold->waiter = -1;
+	if (request->flags & FREEZEFD_THAWED) {
+		answer(socket, 0);
+		return;
+	}
+	ask_freeze(hold, socket);
+}
+
+static void on_connection(struct source *connection)
+{
+	struct guardian_request request;
+	int fd, socket = connection->fd, got;
+
+	got = receive(socket, &request, &fd);
+	if (got == -EAGAIN)
+		return;
+	/* One request each: from here on the socket is for its answer. */
+	unwatch(connection);
+	connection->fd = -1;
+	drop(connection);
+	look_for_strangers();
+	if (!got) {
+		close(socket);
+	} else if (request.op == GUARDIAN_STATUS) {
+		tell_status(NULL, socket);
+	} else if (request.op == GUARDIAN_LIST) {
+		tell_list(socket);
+	} else if (request.op == GUARDIAN_FORCE) {
+		ask_force(socket);
+	} else if (request.op == GUARDIAN_OPEN && fd >= 0) {
+		ask_open(&request, fd, socket);
+		fd = -1;
+	} else {
+		answer(socket, -EINVAL);
+	}
+	if (fd >= 0)
+		close(fd);
+}
+
+void on_listener(struct source *source)
+{
+	static struct source *connections;
+	int fd = accept4(guardian.fs->listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+
+	if (fd >= 0)
+		new_source(&connections, sizeof(*connections), fd, on_connection);
+}

@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* What the guardian engine's parts know of each other. */
+#ifndef FREEZEFD_GUARDIAN_H
+#define FREEZEFD_GUARDIAN_H
+
+#include "../../common/guardian-protocol.h"
+#include "../../common/superblock.h"
+
+/* --- reader.c --- */
+
+/* The superblock of a target, and the reader that read it. */
+int read_target(int target, struct sb_record *record, struct sb_reader *reader);
+
+/* --- talk.c --- */
+
+/* On a freeze descriptor; the answer comes to this caller alone. */
+int ask(int fd, uint32_t op, uint64_t timeout_ns, struct guardian_reply *reply);
+/* The same of the guardian of a filesystem; fd is sent along unless it is -1. */
+int ask_fs(const struct sb_record *record, const struct guardian_request *request, int fd,
+	   struct guardian_reply *reply);
+int start_guardian(int target, struct sb_reader reader);
+
+#endif /* FREEZEFD_GUARDIAN_H */

@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/* How the library talks with a guardian: finds or starts it, asks, and waits for the answer. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/sysmacros.h>
+#include <sys/time.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "guardian.h"
+#include "spawn.h"
+
+static int send_request(int socket, const struct guardian_request *request, int fd, int flags)
+{
+	union {
+		struct cmsghdr cmsg;
+		char space[CMSG_SPACE(sizeof(int))];
+	} control = {.cmsg = {.cmsg_len = CMSG_LEN(sizeof(fd)),
+			      .cmsg_level = SOL_SOCKET,
+			      .cmsg_type = SCM_RIGHTS}};
+	struct iovec iov = {.iov_base = (void *)request, .iov_len = sizeof(*request)};
+	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
+	ssize_t n;
+
+	if (fd >= 0) {
+		memcpy(CMSG_DATA(&control.cmsg), &fd, sizeof(fd));
+		msg.msg_control = &control;
+		msg.msg_controllen = sizeof(control);
+	}
+	do
+		n = sendmsg(socket, &msg, MSG_NOSIGNAL | flags);
+	while (n < 0 && errno == EINTR);
+	return n < 0 ? -errno : 0;
+}
+
+/*
+ * -EPIPE when the guardian ended instead of answering. To ask is not to wait, whatever keeps a
+ * guardian from answering: -ETIMEDOUT. A freeze that a signal interrupts is taken back, unless
+ * it has been answered by then.
+ */
+static int receive_reply(int socket, uint32_t op, struct guardian_reply *reply)
+{
+	const bool freezes = op == GUARDIAN_OPEN || op == GUARDIAN_FREEZE;
+	const struct timeval limit = {.tv_sec = 1};
+	ssize_t n;
+
+	if (op == GUARDIAN_STATUS)
+		setsockopt(socket, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
+	do
+		n = recv(socket, reply, sizeof(*reply), 0);
+	while (n < 0 && errno == EINTR && !freezes);
+	if (n < 0 && errno == EINTR) {
+		shutdown(socket, SHUT_RDWR);
+		n = recv(socket, reply, sizeof(*reply), MSG_DONTWAIT);
+		if (n != sizeof(*reply))
+			return -EINTR;
+	}
+	if (n < 0 && errno == EAGAIN)
+		return -ETIMEDOUT;
+	return n == sizeof(*reply) ? 0 : -EPIPE;
+}
+
+int ask(int fd, uint32_t op, uint64_t timeout_ns, struct guardian_reply *reply)
+{
+	const struct guardian_request request = {.op = op, .timeout_ns = timeout_ns};
+	int pair[2], ret;
+
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair))
+		return -errno;
+	ret = send_request(fd, &request, pair[1], op == GUARDIAN_STATUS ? MSG_DONTWAIT : 0);
+	close(pair[1]);
+	if (ret == -EAGAIN)
+		ret = -ETIMEDOUT;
+	if (!ret)
+		ret = receive_reply(pair[0], op, reply);
+	close(pair[0]);
+	return ret;
+}
+
+/* A connection to the guardian of a filesystem; -ECONNREFUSED when there is none. */
+static int connect_guardian(const struct sb_record *record)
+{
+	const dev_t dev = sb_dev(record->dev);
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	int fd, ret;
+
+	snprintf(address.sun_path, sizeof(address.sun_path), GUARDIAN_DIR "/" GUARDIAN_NAME,
+		 major(dev), minor(dev));
+	/* One that has very many requests, or is stopped, is tried again. */
+	fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd < 0)
+		return -errno;
+	ret = connect(fd, (struct sockaddr *)&address, sizeof(address)) ? -errno : 0;
+	fcntl(fd, F_SETFL, 0);
+	if (!ret)
+		return fd;
+	close(fd);
+	return ret == -ENOENT ? -ECONNREFUSED : ret == -EACCES ? -EPERM : ret;
+}
+
+int ask_fs(const struct sb_record *record, const struct guardian_request *request, int fd,
+	   struct guardian_reply *reply)
+{
+	int socket = connect_guardian(record), ret;
+
+	if (socket < 0)
+		return socket;
+	ret = send_request(socket, request, fd, 0);
+	if (!ret)
+		ret = receive_reply(socket, request->op, reply);
+	close(socket);
+	/* It ended before it saw us. */
+	return ret == -EPIPE || ret == -ECONNRESET ? -EAGAIN : ret;
+}
+
+int start_guardian(int target, struct sb_reader reader)
+{
+	const int fds[GUARDIAN_FDS - 1] = {target, reader.prog, reader.map};
+	int all[GUARDIAN_FDS], pair[2], ret;
+	struct guardian_reply reply;
+
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair))
+		return -errno;
+	all[GUARDIAN_BOOT] = pair[1];
+	memcpy(all + GUARDIAN_TARGET, fds, sizeof(fds));
+	ret = spawn_helper("freeze-guardian", all, GUARDIAN_FDS);
+	close(pair[1]);
+	if (!ret)
+		ret = receive_reply(pair[0], GUARDIAN_OPEN, &reply);
+	close(pair[0]);
+	if (ret)
+		return ret == -EPIPE ? -EIO : ret;
+	return reply.error == -EACCES ? -EPERM : reply.error;
+}

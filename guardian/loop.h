@@ -46,7 +46,7 @@ void *new_source(struct source **list, size_t size, int fd, void (*handle)(struc
 void unwatch(const struct source *source);
 void drop(struct source *source);
 
-/* --- holds.c --- */
+/* --- state.c --- */
 
 /* Milliseconds to the next deadline, or to the next look when that is earlier. */
 int time_left(void);

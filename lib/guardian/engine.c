@@ -16,7 +16,7 @@
 #include <unistd.h>
 
 #include "../engine.h"
-#include "guardian.h"
+#include "client.h"
 
 /* A guardian that ends just now, or is just begun by another, is tried again so often. */
 #define ATTEMPTS 100

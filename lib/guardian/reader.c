@@ -8,7 +8,7 @@
 #include <unistd.h>
 
 #include "../../common/private.h"
-#include "guardian.h"
+#include "client.h"
 #include "spawn.h"
 
 /*

@@ -10,7 +10,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include "guardian.h"
+#include "client.h"
 #include "spawn.h"
 
 static int send_request(int socket, const struct guardian_request *request, int fd, int flags)

@@ -7,7 +7,7 @@
 
 #include <linux/securebits.h>
 
-#include "guardian.h"
+#include "helpers.h"
 
 static void wait_asleep(pid_t pid)
 {

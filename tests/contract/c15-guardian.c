@@ -2,7 +2,7 @@
 /* What holds by guardians promise beyond others: that nobody's end, and nobody's malice, ends the promise. */
 #include <dirent.h>
 
-#include "guardian.h"
+#include "helpers.h"
 
 /* --- the two processes --- */
 

@@ -5,7 +5,7 @@
 #include <sys/un.h>
 
 #include "../../common/guardian-protocol.h"
-#include "guardian.h"
+#include "helpers.h"
 
 int connect_to_guardian(void)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The two processes behind a hold of the guardian engine, for the tests that are about them. */
-#ifndef CONTRACT_GUARDIAN_H
-#define CONTRACT_GUARDIAN_H
+#ifndef CONTRACT_HELPERS_H
+#define CONTRACT_HELPERS_H
 
 #include "contract.h"
 
@@ -13,4 +13,4 @@ void get_pair(pid_t *guardian, pid_t *watcher);
 void stop_pair(pid_t guardian, pid_t watcher);
 void continue_pair(pid_t guardian, pid_t watcher);
 
-#endif /* CONTRACT_GUARDIAN_H */
+#endif /* CONTRACT_HELPERS_H */

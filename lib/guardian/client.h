@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* What the guardian engine's parts know of each other. */
-#ifndef FREEZEFD_GUARDIAN_H
-#define FREEZEFD_GUARDIAN_H
+#ifndef FREEZEFD_GUARDIAN_CLIENT_H
+#define FREEZEFD_GUARDIAN_CLIENT_H
 
 #include "../../common/guardian-protocol.h"
 #include "../../common/superblock.h"
@@ -20,4 +20,4 @@ int ask_fs(const struct sb_record *record, const struct guardian_request *reques
 	   struct guardian_reply *reply);
 int start_guardian(int target, struct sb_reader reader);
 
-#endif /* FREEZEFD_GUARDIAN_H */
+#endif /* FREEZEFD_GUARDIAN_CLIENT_H */

@@ -27,10 +27,10 @@ commands() {
 	(cd / && timeout 120 bash -euo pipefail "$work/block") >"$out" 2>&1 </dev/null
 }
 
-# works NAME WHAT: the commands end with 0.
+# works NAME WHAT [SED]: the commands end with 0.
 works() {
 	local status=0
-	commands "$1" || status=$?
+	commands "$1" "${3:-}" || status=$?
 	if ((status)); then not_ok "$2" "exit status $status: $(<"$out")"; else ok "$2"; fi
 	return $status
 }

@@ -24,7 +24,7 @@ commands() {
 	used+=("$1")
 	block "$1" | sed -e "${2:-}" >"$work/block"
 	[[ -s $work/block ]] || { echo "$page: no block named $1" >"$out"; return 1; }
-	(cd / && timeout 120 bash -euo pipefail "$work/block") >"$out" 2>&1 </dev/null
+	(cd / && timeout 60 bash -euo pipefail "$work/block") >"$out" 2>&1 </dev/null
 }
 
 # works NAME WHAT [SED]: the commands end with 0.
@@ -83,8 +83,9 @@ number_in() {
 }
 
 stop_writer() {
-	[[ -z $writer ]] || kill "$writer"
-	wait $writer
+	[[ $writer ]] || return 0
+	kill "$writer"
+	wait "$writer"
 	writer=
 } 2>/dev/null
 
@@ -123,6 +124,6 @@ page_summary() {
 	verdict "every command of $name.md was run" test -z "$missing"
 	[[ -z $missing ]] || echo "#   not:$missing"
 	verdict "$name.md fits on a screen" awk 'length > 140 { print FILENAME ":" FNR ": too wide"; bad = 1 }
-		END { if (NR > 55) { print NR " lines"; bad = 1 } exit bad }' "$page"
+		END { if (NR > 60) { print NR " lines"; bad = 1 } exit bad }' "$page"
 	summary
 }

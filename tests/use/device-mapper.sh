@@ -18,7 +18,7 @@ clean_up() {
 
 for i in 0 1; do
 	names=(srv room)
-	dmsetup create ${names[i]} --table "0 $(blockdev --getsz "${disks[i]}") linear ${disks[i]} 0"
+	dmsetup create "${names[i]}" --table "0 $(blockdev --getsz "${disks[i]}") linear ${disks[i]} 0"
 done
 fresh ext4 /dev/mapper/srv /srv
 start_writer /srv

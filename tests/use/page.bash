@@ -24,7 +24,7 @@ commands() {
 	used+=("$1")
 	block "$1" | sed -e "${2:-}" >"$work/block"
 	[[ -s $work/block ]] || { echo "$page: no block named $1" >"$out"; return 1; }
-	(cd / && timeout 60 bash -euo pipefail "$work/block") >"$out" 2>&1 </dev/null
+	(cd / && timeout 300 bash -euo pipefail "$work/block") >"$out" 2>&1 </dev/null
 }
 
 # works NAME WHAT [SED]: the commands end with 0.
@@ -68,7 +68,7 @@ start_writer() {
 			syswrite $done, sprintf "%012d\n", $n;
 		}' "$work/committed" "$@" &
 	writer=$!
-	await committed_more 5 || not_ok "something writes to $*"
+	AWAIT=200 await committed_more 5 || not_ok "something writes to $*"
 }
 writer=
 committed() { echo $((10#$(<"$work/committed"))); }

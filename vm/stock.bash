@@ -5,7 +5,7 @@
 # What is loaded before the host's files can be seen, and what the kernel asks for when it is used. Those that a
 # kernel has built in or does not have are left out.
 early=(virtio_pci virtio_blk virtio_console 9pnet_virtio 9p configfs loop null_blk fuse dm-mod)
-late=(overlay erofs ext4 xfs btrfs f2fs quota_v2 dm-snapshot dm-flakey dm-delay dm-log-writes)
+late=(overlay erofs ext4 xfs btrfs f2fs quota_v2 dm-snapshot dm-flakey dm-delay dm-log-writes dm-thin-pool)
 
 # Have the image of $line's newest kernel in $image.
 stock() {
@@ -15,7 +15,8 @@ stock() {
 	# The digit before the architecture tells the plain flavour from the others.
 	package "linux-image-$line.*[0-9]-amd64"
 	debs=("$deb")
-	image=$cache/image/$base/$(basename "$deb" .deb)-$recipe/vmlinux
+	# Another list of modules is another image.
+	image=$cache/image/$base/$(basename "$deb" .deb)-$recipe-$(cksum <<<"${early[*]} ${late[*]}" | cut -d' ' -f1)/vmlinux
 	[[ ! -e $image ]] || return 0
 	# Newer ones are spread over several packages.
 	for name in $(dpkg-deb -f "$deb" Depends | grep -oE '\blinux-(base|binary|modules)-[^ ,]+'); do

@@ -68,14 +68,18 @@ static void look(void *arg, bool is_device, dev_t dev)
 		*found = is_device ? suspended(dev) : frozen(dev);
 }
 
-char *blocked_below(const struct target *target)
+static char *below(const struct target *target)
 {
 	char *found = NULL;
 
-	/* One that is frozen already has written what it had to. */
-	if (!is_frozen(target))
-		stack_below(the_mounts(), target->mount.dev, look, &found);
+	stack_below(the_mounts(), target->mount.dev, look, &found);
 	return found;
+}
+
+/* One that is frozen already has written what it had to. */
+char *blocked_below(const struct target *target)
+{
+	return is_frozen(target) ? NULL : below(target);
 }
 
 /* --- writers --- */
@@ -237,17 +241,22 @@ static char *scrub(const struct target *target)
 
 char *blocked_by(const struct target *target, size_t count, const struct target **which)
 {
-	for (size_t i = 0; i < count; i++) {
-		char *found;
+	char *found = NULL;
 
+	for (size_t i = 0; i < count && !found; i++) {
 		if (is_frozen(&target[i]))
 			continue;
-		found = blocked_below(&target[i]);
+		found = below(&target[i]);
 		if (!found)
 			found = scrub(&target[i]);
 		*which = &target[i];
-		if (found)
-			return found;
 	}
-	return writer(target, count, which);
+	if (!found)
+		found = writer(target, count, which);
+	/* To sync means to flush the device, also of one that the device's suspension has frozen. */
+	for (size_t i = 0; i < count && !found; i++) {
+		found = below(&target[i]);
+		*which = &target[i];
+	}
+	return found;
 }

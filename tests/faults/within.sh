@@ -84,10 +84,20 @@ if have_dm && dm_create; then
 	dm_resume
 	await is_state "$mnt" thawed || problem+="left frozen"
 	writes "$mnt/file" || problem+="cannot be written to afterwards"
+	result "run --within over a suspended device" "$problem"
+
+	# Device-mapper has frozen the filesystem then, but to sync it means to flush the device.
+	dmsetup suspend faults
+	timeout -s KILL 60 "$freezefd" run --within 1s "$mnt" -- true 2>"$err"
+	got=$?
+	((got == 125)) && problem='' || problem="exit status $got"
+	problem+=$(says "$mnt: the device faults under it is suspended; 'dmsetup resume faults'")
+	dm_resume
+	await is_state "$mnt" thawed || problem+="left frozen"
 	umount "$mnt"
 	dm_remove
 	dm=
-	result "run --within over a suspended device" "$problem"
+	result "run --within over a device whose suspension has frozen the filesystem" "$problem"
 else
 	skip "run --within over a suspended device" "no device-mapper"
 fi

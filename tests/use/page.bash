@@ -122,6 +122,21 @@ install_tool() {
 	ln -sf "$freezefd" /usr/local/bin/freezefd
 }
 
+# rest_in_vm OPTION-OF-VM-RUN...: this test again, which sees that it is in a VM.
+rest_in_vm() {
+	local line ended=''
+	while IFS= read -r line; do
+		case $line in
+		'ok '*' # SKIP '*) line=${line#ok * - }; skip "${line% # SKIP *}" "${line##* # SKIP }" ;;
+		'ok '*) ok "${line#ok * - }" ;;
+		'not ok '*) not_ok "${line#not ok * - }" ;;
+		*' passed, '*) ended=yes ;;
+		*) printf '%s\n' "$line" ;;
+		esac
+	done < <("$top/vm/run" "$@" -- "$0" </dev/null)
+	[[ $ended ]] || not_ok "the test comes to its end in the VM ($*)"
+}
+
 finish() {
 	[[ $BASHPID = "$$" ]] || return
 	stop_writer

@@ -83,8 +83,9 @@ number_in() {
 }
 
 stop_writer() {
-	[[ -z $writer ]] || kill "$writer"
-	wait $writer
+	[[ $writer ]] || return 0
+	kill "$writer"
+	wait "$writer"
 	writer=
 } 2>/dev/null
 

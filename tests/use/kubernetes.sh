@@ -4,6 +4,7 @@
 # in: here
 # needs: busybox-static python3-yaml e2fsprogs
 
+# shellcheck disable=SC2016,SC2317
 # shellcheck source-path=SCRIPTDIR source=page.bash
 . "$(dirname "$0")/page.bash"
 used=(pod cure)
@@ -76,7 +77,7 @@ verdict "$kernel: the container is killed: thawed" await is_state /srv thawed
 if [[ $kernel = native ]]; then
 	start_pod
 	less() { nsenter --target "$first" --mount --pid --net --ipc --uts -- setpriv --bounding-set "-all,+sys_admin" --inh-caps -all \
-		env -i PATH=$pod/usr/bin:/bin "$@"; }
+		env -i PATH="$pod/usr/bin:/bin" "$@"; }
 	verdict "$kernel: SYS_ADMIN alone is enough" less freezefd run $pod/data -- true
 	verdict "$kernel: without it, no" eval 'nsenter --target "$first" --mount --pid -- setpriv --bounding-set -sys_admin $pod/usr/bin/freezefd run $pod/data -- true 2>&1 |
 		grep -i "permi\|privilege\|CAP_SYS_ADMIN"'

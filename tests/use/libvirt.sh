@@ -5,6 +5,7 @@
 # in: vm/run --disk 256M --disk 256M
 # needs: qemu-guest-agent libvirt-clients systemd e2fsprogs
 
+# shellcheck disable=SC2016,SC2317
 # shellcheck source-path=SCRIPTDIR source=page.bash
 . "$(dirname "$0")/page.bash"
 # shellcheck source-path=SCRIPTDIR source=qga.bash

@@ -29,7 +29,7 @@ verdict 'crontab takes the lines' crontab -n "$work/user"
 cron -f -L 15 >"$work/cron" 2>&1 &
 cron=$!
 ran() { [[ -e /run/state && -e /var/lib/srv.json ]]; }
-verdict 'cron runs it' eval 'AWAIT=100 await ran'
+verdict 'cron runs it' eval 'AWAIT=40 await ran'
 rm /etc/cron.d/srv
 verdict 'it was frozen meanwhile' grep -qx frozen /run/state
 verdict 'the copy is clean' clean_ext4 "${disks[1]}"

@@ -85,6 +85,6 @@ virsh domfsthaw guest >/dev/null
 # There is no journal here: that journalctl takes the line, and that its pattern fits what the guard says.
 install_block journal "$work/journal"
 verdict 'journalctl takes the line' eval 'journalctl --directory "$work" -q -u x --since -5min --grep "broken|thawed, because"; test $? != 2 && bash -n "$work/journal"'
-verdict 'its pattern finds what the guard says' eval 'grep -E "$(sed -n "s/.*--grep .\(.*\).$/\1/p" "$work/journal")" "$work/guard"'
+verdict 'its pattern finds what the guard says' eval 'grep -E "$(sed -n "s/.*--grep .\([^\x27]*\).*/\1/p" "$work/journal")" "$work/guard"'
 stop_writer
 page_summary

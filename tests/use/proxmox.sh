@@ -32,7 +32,7 @@ verdict 'fs-freeze, and the host is gone' answers 'return": 1}' guest-fsfreeze-f
 verdict 'the time thaws' await is_state /srv thawed
 verdict 'the thaw that comes late is no error' answers 'return": 0}' guest-fsfreeze-thaw
 install_block ask "$work/ask"
-verdict 'the guard tells what the page looks for' eval 'grep -E "$(sed -n "s/.*--grep .\(.*\). .*/\1/p" "$work/ask")" "$work/guard"'
+verdict 'the guard tells what the page looks for' eval 'grep -E "$(sed -n "s/.*--grep .\([^\x27]*\).*/\1/p" "$work/ask")" "$work/guard"'
 commands ask
 verdict 'journalctl takes the line' test $? = 0
 # A filesystem in a file of another one that was mounted anew since.

@@ -2,7 +2,7 @@
 # shellcheck shell=bash disable=SC2034
 # What the tests of doc/use/ share: the commands are taken from the page. Sourced.
 #
-# A page marks what is to be copied with a fence of three backticks, 'sh' and a name. Names that such a block
+# A page marks what is to be copied with a fence of three backticks, its language and a name. Names that such a block
 # needs are the page's own (/srv, /mnt/backup, the volume group vg): the test makes them, in a VM of its own.
 
 # shellcheck source-path=SCRIPTDIR source=../lib.sh
@@ -16,7 +16,7 @@ used=()
 export PATH=$build/tools:$PATH
 
 # block NAME: prints it.
-block() { awk -v start="\`\`\`sh $1" '$0 == start { found = 1; next } /^```/ { found = 0 } found' "$page"; }
+block() { awk -v name="$1" '/^```[a-z]+ / && $2 == name { found = 1; next } /^```/ { found = 0 } found' "$page"; }
 
 # commands NAME [SED]: runs the block of that name as a person would who pastes it, but stops at the first failure.
 # The exit status is the block's, its output is in $out.
@@ -107,6 +107,37 @@ vm_only() {
 	read -ra disks <<<"$VM_DISKS"
 }
 
+# writable DIRECTORY...: in a VM; what is written there goes with it.
+writable() {
+	local dir over
+	for dir; do
+		over=$(mktemp -d /run/over.XXXXXX)
+		mkdir "$over/upper" "$over/work"
+		mount -t overlay -o "lowerdir=$dir,upperdir=$over/upper,workdir=$over/work" overlay "$dir" || exit
+	done
+}
+
+# As after 'meson install', in a VM.
+install_tool() {
+	writable /usr/local/bin /etc
+	ln -sf "$freezefd" /usr/local/bin/freezefd
+}
+
+# rest_in_vm OPTION-OF-VM-RUN...: this test again, which sees that it is in a VM.
+rest_in_vm() {
+	local line ended=''
+	while IFS= read -r line; do
+		case $line in
+		'ok '*' # SKIP '*) line=${line#ok * - }; skip "${line% # SKIP *}" "${line##* # SKIP }" ;;
+		'ok '*) ok "${line#ok * - }" ;;
+		'not ok '*) not_ok "${line#not ok * - }" ;;
+		*' passed, '*) ended=yes ;;
+		*) printf '%s\n' "$line" ;;
+		esac
+	done < <("$top/vm/run" "$@" -- "$0" </dev/null)
+	[[ $ended ]] || not_ok "the test comes to its end in the VM ($*)"
+}
+
 finish() {
 	[[ $BASHPID = "$$" ]] || return
 	stop_writer
@@ -120,7 +151,7 @@ page_summary() {
 	local block missing=''
 	while read -r block; do
 		[[ " ${used[*]} " = *" $block "* ]] || missing+=" $block"
-	done < <(sed -n 's/^```sh *//p' "$page")
+	done < <(sed -n 's/^```[a-z]* *//p' "$page" | grep .)
 	verdict "every command of $name.md was run" test -z "$missing"
 	[[ -z $missing ]] || echo "#   not:$missing"
 	verdict "$name.md fits on a screen" awk 'length > 140 { print FILENAME ":" FNR ": too wide"; bad = 1 }

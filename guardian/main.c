@@ -2,6 +2,7 @@
 /* Start of the guardian and the watcher: everything that could block or fail is done before anything is frozen. */
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -149,6 +150,19 @@ static void leave_directory(const struct fs *fs)
 }
 
 /*
+ * To the root of the mount namespace: the root of a chroot need not be a mount point, and only
+ * a mount point can be left. The way up does not end at a root that one is not under.
+ */
+static int leave_chroot(void)
+{
+	char up[PATH_MAX];
+
+	for (size_t at = 0; at + sizeof("../") <= sizeof(up); at += strlen("../"))
+		strcpy(up + at, "../");
+	return chdir("/") || chroot("dev") || chdir(up) || chroot(".") ? -errno : 0;
+}
+
+/*
  * A mount namespace lasts as long as somebody is in it, with all its mounts, and
  * the client's may be meant to end. So we have one of our own, with nothing in
  * it but the node of the block device.
@@ -156,8 +170,11 @@ static void leave_directory(const struct fs *fs)
 static int leave_namespace(const struct fs *fs)
 {
 	char path[SB_PATH_LEN + 1];
+	int ret = unshare(CLONE_NEWNS) ? -errno : leave_chroot();
 
-	if (unshare(CLONE_NEWNS) || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) ||
+	if (ret)
+		return ret;
+	if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) ||
 	    mount("freeze-guardian", "/dev", "tmpfs", MS_NOEXEC | MS_NOSUID, "size=64k,mode=700") ||
 	    chdir("/dev"))
 		return -errno;

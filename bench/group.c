@@ -13,7 +13,7 @@
 
 #include <freezefd.h>
 
-#define TIMEOUT_NS UINT64_C(60000000000)
+#define TIMEOUT_NS UINT64_C(600000000000) /* one after the other, 1,000 take minutes */
 
 static const struct freezefd_options options = {.size = sizeof(options), .timeout_ns = TIMEOUT_NS};
 

@@ -117,10 +117,10 @@ writable() {
 	done
 }
 
-# As after 'meson install', in a VM.
+# As the packages install it, in a VM.
 install_tool() {
-	writable /usr/local/bin /etc
-	ln -sf "$freezefd" /usr/local/bin/freezefd
+	writable /usr/bin /usr/local/bin /etc
+	ln -sf "$freezefd" /usr/bin/freezefd
 }
 
 # rest_in_vm OPTION-OF-VM-RUN...: this test again, which sees that it is in a VM.

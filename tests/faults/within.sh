@@ -72,32 +72,31 @@ drop_inner
 
 # ---- A suspended device
 
+# over_suspended WHAT: given up and named; afterwards all is as before.
+over_suspended() {
+	local problem=''
+	timeout -s KILL 60 "$freezefd" run --within 1s "$mnt" -- true 2>"$err"
+	got=$?
+	((got == 125)) || problem="exit status $got"
+	problem+=$(says "$mnt: the device faults under it is suspended; 'dmsetup resume faults'")
+	dm_resume
+	await is_state "$mnt" thawed || problem+="left frozen"
+	writes "$mnt/file" || problem+="cannot be written to afterwards"
+	result "$1" "$problem"
+}
+
 umount "$mnt"
 if have_dm && dm_create; then
 	fresh_fs "$dm"
 	echo dirty >"$mnt/file"
 	dm_stall
-	timeout -s KILL 60 "$freezefd" run --within 1s "$mnt" -- true 2>"$err"
-	got=$?
-	((got == 125)) && problem='' || problem="exit status $got"
-	problem+=$(says "$mnt: the device faults under it is suspended; 'dmsetup resume faults'")
-	dm_resume
-	await is_state "$mnt" thawed || problem+="left frozen"
-	writes "$mnt/file" || problem+="cannot be written to afterwards"
-	result "run --within over a suspended device" "$problem"
-
+	over_suspended "run --within over a suspended device"
 	# Device-mapper has frozen the filesystem then, but to sync it means to flush the device.
 	dmsetup suspend faults
-	timeout -s KILL 60 "$freezefd" run --within 1s "$mnt" -- true 2>"$err"
-	got=$?
-	((got == 125)) && problem='' || problem="exit status $got"
-	problem+=$(says "$mnt: the device faults under it is suspended; 'dmsetup resume faults'")
-	dm_resume
-	await is_state "$mnt" thawed || problem+="left frozen"
+	over_suspended "run --within over a device whose suspension has frozen the filesystem"
 	umount "$mnt"
 	dm_remove
 	dm=
-	result "run --within over a device whose suspension has frozen the filesystem" "$problem"
 else
 	skip "run --within over a suspended device" "no device-mapper"
 fi

@@ -59,7 +59,7 @@ status=0
 like_cron nightly-copy >"$out" 2>&1 || status=$?
 verdict 'when it is not mounted nothing is done' test $status = 125
 mount "${disks[0]}" /srv
-verdict "without the PATH cron does not find it" eval '! env -i PATH=/usr/bin:/bin sh -c "freezefd --help" >/dev/null 2>&1'
+verdict 'without the PATH cron does not find what was installed by hand' eval '! env -i PATH=/usr/bin:/bin sh -c "command -v take-snapshot"'
 works never 'a hold with /dev/null as its input ends at once'
 verdict 'with the line' grep -q 'held for no time' "$out"
 page_summary

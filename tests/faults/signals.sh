@@ -10,7 +10,7 @@ exec {stderr}>&2 2> >(grep -vE ' (Killed|Hangup|Terminated|Quit) |wait_for: No r
 # wait at the point in question. Interrupts of a background job are ignored by shells: not here.
 start() {
 	rm -f "$work/said"
-	env --default-signal=INT,QUIT "$freezefd" "$@" >"$work/said" 2>"$err" <&"$never" &
+	env --default-signal=HUP,INT,QUIT "$freezefd" "$@" >"$work/said" 2>"$err" <&"$never" &
 	pid=$!
 }
 
@@ -52,7 +52,7 @@ for signal in "${signals[@]}"; do
 	if [[ $signal = KILL ]]; then ended 137; else ended 0; fi
 	result "SIG$signal to hold" "$problem"
 
-	name=$(env --default-signal=INT,QUIT "$freezefd" hold --detach "$mnt" 2>"$err")
+	name=$(env --default-signal=HUP,INT,QUIT "$freezefd" hold --detach "$mnt" 2>"$err")
 	is_state "$mnt" frozen && problem='' || problem="not frozen: $(<"$err")"
 	kill "-$signal" "${name%%-*}"
 	nothing_frozen || problem+="not thawed"

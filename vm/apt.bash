@@ -45,6 +45,9 @@ mirrors() {
 		}'
 }
 
+# stanzas: each of the mirrors once, ended by a NUL.
+stanzas() { mirrors | awk 'BEGIN { RS = ""; ORS = "\0" } !seen[$0]++'; }
+
 # private_apt SUITE STANZA: an apt configuration for one suite of one mirror, in $APT_CONFIG.
 private_apt() {
 	local dir=$cache/apt/$1
@@ -89,10 +92,10 @@ package() {
 	deb=$(newest "$pattern")
 	[[ -z $deb ]] || { unlock; return; }
 	if command -v apt-get >/dev/null; then
-		local stanzas=()
-		readarray -td '' stanzas < <(mirrors | awk 'BEGIN { RS = ""; ORS = "\0" } !seen[$0]++')
+		local all=()
+		readarray -td '' all < <(stanzas)
 		for suite in "${suites[@]}"; do
-			for stanza in "${stanzas[@]}"; do
+			for stanza in "${all[@]}"; do
 				private_apt "$suite" "$stanza"
 				tmp=$APT_CONFIG
 				run "reading the package lists of $suite" : "$log" apt-get update -qq || continue

@@ -96,7 +96,7 @@ module_chroot() {
 			mmdebstrap --quiet --variant=apt --include="$compiler,make,libelf1t64,pahole" \
 			--customize-hook='mkdir "$1/headers" "$1/module"' "$suite" "$chroot.tmp" \
 			"deb ${key:+[signed-by=$key]} $uri $suite main" && break
-	done < <(mirrors | awk 'BEGIN { RS = ""; ORS = "\0" } !seen[$0]++')
+	done < <(stanzas)
 	[[ -d $chroot.tmp/headers ]] || { tail -n 5 "$cache/chroot.log" >&2; die "cannot build $wanted: no chroot of $suite with $compiler"; }
 	mv "$chroot.tmp" "$chroot"
 	unlock

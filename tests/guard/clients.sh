@@ -43,17 +43,9 @@ guarded 'freeze all, thaw each until it fails' 0 'freeze 0 freeze 0 loop 1 loop 
 
 # ---- qemu-ga, over a socket
 
-socket=$work/qga.sock
-# qga COMMAND [ARGUMENTS]: prints what it answers; false when it does not.
-qga() {
-	perl -MIO::Socket::UNIX -e '
-		alarm 30;
-		my $s = IO::Socket::UNIX->new(Peer => $ARGV[0]) or exit 1;
-		my $arguments = $ARGV[2] ? ", \"arguments\": $ARGV[2]" : "";
-		print $s "{\"execute\": \"$ARGV[1]\"$arguments}\n";
-		my $line = <$s> // exit 1;
-		print $line;' "$socket" "$@"
-}
+# shellcheck source-path=SCRIPTDIR source=../qga.bash
+. "$here/../qga.bash"
+qga_socket=$work/qga.sock qga_seconds=30
 # Never without the list: it would freeze all that is mounted.
 qga_freeze() { qga guest-fsfreeze-freeze-list "{\"mountpoints\": [\"$mnt\", \"$other\"]}"; }
 # says WHAT PATTERN ANSWER
@@ -61,10 +53,10 @@ says() { [[ $3 =~ $2 ]] || problem+="$1: $3"$'\n'; }
 
 # qga_start OPTION...: of the guard
 qga_start() {
-	rm -rf "$socket" "$work/state"
+	rm -rf "$qga_socket" "$work/state"
 	mkdir "$work/state"
 	problem=
-	start "$@" -- qemu-ga -m unix-listen -p "$socket" -t "$work/state" -f "$work/state/pid"
+	start "$@" -- qemu-ga -m unix-listen -p "$qga_socket" -t "$work/state" -f "$work/state/pid"
 	AWAIT=30 await qga guest-ping >/dev/null || problem='does not come up'$'\n'
 }
 qga_stop() {
@@ -126,9 +118,9 @@ else
 	fi
 
 	# Into the background, as a service of type forking.
-	rm -rf "$socket" "$work/state"
+	rm -rf "$qga_socket" "$work/state"
 	mkdir "$work/state"
-	start_only qemu-ga -d -m unix-listen -p "$socket" -t "$work/state" -f "$work/state/pid"
+	start_only qemu-ga -d -m unix-listen -p "$qga_socket" -t "$work/state" -f "$work/state/pid"
 	problem=
 	AWAIT=30 await qga guest-ping >/dev/null || problem='does not come up'$'\n'
 	says freeze '"return": 2}' "$(qga_freeze)"

@@ -53,7 +53,7 @@ verdict 'the post-script never comes: the time thaws' await is_state /srv thawed
 verdict 'and when it comes it is 203' is 203 document post-script
 echo 1-deadbeef >/run/freezefd-dlm
 verdict 'a hold that is not there is 202' is 202 document post-script
-stop_writer
+stop_writers
 umount /srv
 verdict 'not mounted: 201' is 201 document pre-script
 mount "${disks[0]}" /srv

@@ -49,7 +49,7 @@ sed -i 's/--timeout 2m/--timeout 1s/' /etc/azure/freezefd-pre
 script preScript
 verdict 'the post-script never comes: the time thaws' await is_state /srv thawed
 verdict 'and when it comes, it tells' eval 'script postScript; test $? = 124'
-stop_writer
+stop_writers
 umount /srv
 backup >"$out" 2>&1
 verdict 'not mounted: the pre-script fails, nothing is frozen' grep -q 'pre-script: 1' "$out"

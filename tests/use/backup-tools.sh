@@ -79,7 +79,7 @@ for tool in 'restic -q -r /mnt/backup/restic backup' 'borg create /mnt/backup/bo
 	status=$?
 	verdict "${tool%% *} fails when the snapshot has run full: $status" test $status != 0
 done
-stop_writer
+stop_writers
 umount /srv/log && in-snapshot touch "$work/ran" 2>"$out"
 verdict 'nor is it when a volume is not mounted' test $? = 125 -a ! -e "$work/ran"
 page_summary

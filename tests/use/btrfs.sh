@@ -48,7 +48,7 @@ verdict 'the report says unbroken' grep -q '"unbroken": *true' /mnt/backup/srv.j
 # A log tree is what a crash leaves.
 log_roots() { btrfs inspect-internal dump-super "$@" | awk '$1 == "log_root" { n += $2 } END { print n + 0 }'; }
 verdict 'there is nothing to replay' test "$(log_roots /mnt/backup/{first,second}.img)" = 0
-stop_writer
+stop_writers
 umount /srv
 btrfs device scan --forget
 works check 'btrfs check finds the copy good'

@@ -53,7 +53,7 @@ like_cron nightly-copy >"$out" 2>&1 || status=$?
 verdict 'a broken freeze is 124' test $status = 124
 verdict 'and the good copy is still there' cmp "$work/good" /var/backups/srv.img
 verdict 'the bad one is not' test ! -e /var/backups/srv.img.part
-stop_writer
+stop_writers
 umount /srv
 status=0
 like_cron nightly-copy >"$out" 2>&1 || status=$?

@@ -38,12 +38,12 @@ verdict 'the original is as it was' grep -q linear <(dmsetup table srv)
 await committed_more $(($(committed) + 5)) || not_ok 'the original can be written to'
 
 # What the page says of a device that is suspended.
-stop_writer
+stop_writers
 dmsetup suspend srv
 timeout 60 freezefd run -w 2s /srv -- true 2>"$out"
 verdict 'freezefd does not freeze on a suspended device' test $? = 125
 dmsetup resume srv
-stop_writer
+stop_writers
 umount /srv
 verdict 'the original is clean at the end' e2fsck -fn /dev/mapper/srv
 page_summary

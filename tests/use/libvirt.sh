@@ -8,9 +8,9 @@
 # shellcheck disable=SC2016,SC2317
 # shellcheck source-path=SCRIPTDIR source=page.bash
 . "$(dirname "$0")/page.bash"
-# shellcheck source-path=SCRIPTDIR source=qga.bash
-. "$(dirname "$0")/qga.bash"
-export FREEZEFD_TEST_QGA=$top/tests/use/qga.bash
+# shellcheck source-path=SCRIPTDIR source=../qga.bash
+. "$(dirname "$0")/../qga.bash"
+export FREEZEFD_TEST_QGA=$top/tests/qga.bash
 vm_only
 clean_up() { [[ -z ${guard:-} ]] || kill "$guard"; umount -q /srv; }
 install_tool
@@ -22,7 +22,7 @@ echo before >/srv/file
 agent() {
 	local old=${guard:-}
 	[[ -z $old ]] || { kill "$old"; wait "$old"; }
-	rm -f $qga_socket
+	rm -f "$qga_socket"
 	freezefd guard --timeout "$1" -- qemu-ga 2>>"$work/guard" &
 	guard=$!
 	await answers return guest-ping
@@ -86,5 +86,5 @@ virsh domfsthaw guest >/dev/null
 install_block journal "$work/journal"
 verdict 'journalctl takes the line' eval 'journalctl --directory "$work" -q -u x --since -5min --grep "broken|thawed, because"; test $? != 2 && bash -n "$work/journal"'
 verdict 'its pattern finds what the guard says' eval 'grep -E "$(sed -n "s/.*--grep .\([^\x27]*\).*/\1/p" "$work/journal")" "$work/guard"'
-stop_writer
+stop_writers
 page_summary

@@ -47,7 +47,7 @@ verdict "both are of one moment: $data and $log, after $before" \
 umount /mnt/copy /mnt/other
 works away 'they are thrown away'
 verdict 'none is left' test -z "$(lvs --noheadings -S 'lv_name=~copy' vg)"
-stop_writer
+stop_writers
 
 # ---- Below another layer, which stands for LUKS
 
@@ -65,5 +65,5 @@ else
 	ok 'lvcreate alone does not freeze through it'
 fi
 lvremove -qq -f vg/secret-copy
-stop_writer
+stop_writers
 page_summary

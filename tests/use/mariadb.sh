@@ -74,12 +74,6 @@ statements() {
 }
 committed() { tail -n 1 "$work/$1"; }
 more_rows() { (($(committed "$1") > $2)); }
-stop_writers() {
-	((${#writers[@]})) || return 0
-	kill "${writers[@]}"
-	wait "${writers[@]}"
-	writers=()
-} 2>/dev/null
 start_writers() {
 	writers=()
 	for table in entry old; do

@@ -67,10 +67,10 @@ start_writer() {
 			sysseek $done, 0, 0;
 			syswrite $done, sprintf "%012d\n", $n;
 		}' "$work/committed" "$@" &
-	writer=$!
+	writers+=($!)
 	AWAIT=200 await committed_more 5 || not_ok "something writes to $*"
 }
-writer=
+writers=()
 committed() { echo $((10#$(<"$work/committed"))); }
 committed_more() { (($(committed) > $1)); }
 # number_in DIRECTORY...: what the writer has last written in each; 0 when there is nothing.
@@ -82,11 +82,11 @@ number_in() {
 	done
 }
 
-stop_writer() {
-	[[ $writer ]] || return 0
-	kill "$writer"
-	wait "$writer"
-	writer=
+stop_writers() {
+	((${#writers[@]})) || return 0
+	kill "${writers[@]}"
+	wait "${writers[@]}"
+	writers=()
 } 2>/dev/null
 
 # A copy of ext4, as clean as one of an unmounted filesystem?
@@ -140,7 +140,7 @@ rest_in_vm() {
 
 finish() {
 	[[ $BASHPID = "$$" ]] || return
-	stop_writer
+	stop_writers
 	if declare -F clean_up >/dev/null; then clean_up; fi
 	rm -rf "$work"
 }

@@ -55,12 +55,6 @@ statements() {
 }
 committed() { tail -n 1 "$work/rows"; }
 more_rows() { (($(committed) > $1)); }
-stop_writers() {
-	((${#writers[@]})) || return 0
-	kill "${writers[@]}"
-	wait "${writers[@]}"
-	writers=()
-} 2>/dev/null
 
 echo 0 >"$work/rows"
 chmod 755 "$work"

@@ -7,8 +7,8 @@
 # shellcheck disable=SC2016,SC2317
 # shellcheck source-path=SCRIPTDIR source=page.bash
 . "$(dirname "$0")/page.bash"
-# shellcheck source-path=SCRIPTDIR source=qga.bash
-. "$(dirname "$0")/qga.bash"
+# shellcheck source-path=SCRIPTDIR source=../qga.bash
+. "$(dirname "$0")/../qga.bash"
 vm_only
 clean_up() { [[ -z ${guard:-} ]] || kill "$guard"; umount -q /srv; }
 install_tool

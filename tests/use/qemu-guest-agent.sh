@@ -9,8 +9,8 @@
 . "$(dirname "$0")/page.bash"
 # shellcheck source-path=SCRIPTDIR source=systemd.bash
 . "$(dirname "$0")/systemd.bash"
-# shellcheck source-path=SCRIPTDIR source=qga.bash
-. "$(dirname "$0")/qga.bash"
+# shellcheck source-path=SCRIPTDIR source=../qga.bash
+. "$(dirname "$0")/../qga.bash"
 inside
 read -ra disks <<<"$VM_DISKS"
 clean_up() { umount -q /srv; }

@@ -26,7 +26,7 @@ for type in xfs btrfs; do
 	echo hello >/srv/folder/file
 	works wrong "$type: a copy within what is frozen ends"
 	verdict "$type: with 124" grep -qx 'status 124' "$out"
-	stop_writer
+	stop_writers
 	clean_up
 	wipefs -qa "${disks[0]}"
 done

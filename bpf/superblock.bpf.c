@@ -211,9 +211,11 @@ struct cred {
 
 struct pid_namespace {
 	unsigned int level;
+	struct task_struct *child_reaper;
 };
 
 struct nsproxy {
+	void *mnt_ns;
 	struct pid_namespace *pid_ns_for_children;
 };
 
@@ -379,6 +381,9 @@ static __always_inline void fill(struct super_block *sb, struct sb_record *recor
 		record->flags |= SB_MAY_FREEZE;
 	if (BPF_CORE_READ(task, nsproxy, pid_ns_for_children, level))
 		record->flags |= SB_NESTED;
+	if (BPF_CORE_READ(task, nsproxy, mnt_ns) ==
+	    BPF_CORE_READ(task, nsproxy, pid_ns_for_children, child_reaper, nsproxy, mnt_ns))
+		record->flags |= SB_INIT_MOUNTS;
 	count_holds(sb, record);
 	bpf_probe_read_kernel_str(record->type, sizeof(record->type),
 				  BPF_CORE_READ(sb, s_type, name));

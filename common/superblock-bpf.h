@@ -44,6 +44,8 @@ enum {
 #define SB_READ_ONLY  4
 #define SB_COUNTED    8	 /* the kernel counts holds; else user_holds is 1 when frozen */
 #define SB_NESTED     16 /* the caller's children are in a PID namespace that is not the first */
+#define SB_INIT_MOUNTS \
+	32 /* the caller sees the mounts that the first process of that PID namespace sees */
 
 struct sb_waiting {
 	unsigned long long last; /* for SB_ARG_AFTER; 0: there are no more */

@@ -162,21 +162,18 @@ static int leave_chroot(void)
 	return chdir("/") || chroot("dev") || chdir(up) || chroot(".") ? -errno : 0;
 }
 
-/*
- * A mount namespace lasts as long as somebody is in it, with all its mounts, and
- * the client's may be meant to end. So we have one of our own, with nothing in
- * it but the node of the block device.
- */
-static int leave_namespace(const struct fs *fs)
+/* A filesystem that is mounted nowhere, with nothing in it but the node of the block device. */
+static int make_root(const struct fs *fs)
 {
+	int context = fsopen("tmpfs", FSOPEN_CLOEXEC), root;
 	char path[SB_PATH_LEN + 1];
-	int ret = unshare(CLONE_NEWNS) ? -errno : leave_chroot();
 
-	if (ret)
-		return ret;
-	if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) ||
-	    mount("freeze-guardian", "/dev", "tmpfs", MS_NOEXEC | MS_NOSUID, "size=64k,mode=700") ||
-	    chdir("/dev"))
+	if (context < 0 || fsconfig(context, FSCONFIG_SET_STRING, "size", "64k", 0) ||
+	    fsconfig(context, FSCONFIG_SET_STRING, "mode", "700", 0) ||
+	    fsconfig(context, FSCONFIG_CMD_CREATE, NULL, NULL, 0))
+		return -errno;
+	root = fsmount(context, FSMOUNT_CLOEXEC, MOUNT_ATTR_NOEXEC | MOUNT_ATTR_NOSUID);
+	if (root < 0 || close(context) || fchdir(root))
 		return -errno;
 	snprintf(path, sizeof(path), ".%s", fs->bdev);
 	for (char *at = strchr(path + 2, '/'); at; at = strchr(at + 1, '/')) {
@@ -185,7 +182,28 @@ static int leave_namespace(const struct fs *fs)
 			return -errno;
 		*at = '/';
 	}
-	if (mknod(path, S_IFBLK | 0600, sb_dev(fs->record.bdev)) ||
+	return mknod(path, S_IFBLK | 0600, sb_dev(fs->record.bdev)) ? -errno : root;
+}
+
+/*
+ * A mount namespace lasts as long as somebody is in it, with all its mounts, and the client's
+ * may be meant to end. So we leave it for one of our own with nothing in it, unless it is
+ * init's: a new one begins as a copy of all mounts, which many guardians would wait for.
+ */
+static int leave_namespace(const struct fs *fs)
+{
+	int root, ret;
+
+	if (fs->record.flags & SB_INIT_MOUNTS) {
+		root = make_root(fs);
+		return root < 0 ? root : chroot(".") ? -errno : 0;
+	}
+	ret = unshare(CLONE_NEWNS) ? -errno : leave_chroot();
+	root = ret ? ret : make_root(fs);
+	if (root < 0)
+		return root;
+	if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) ||
+	    move_mount(root, "", AT_FDCWD, "/dev", MOVE_MOUNT_F_EMPTY_PATH) || fchdir(root) ||
 	    /* The old root comes to lie on top of the new one, and is taken off. */
 	    syscall(SYS_pivot_root, ".", ".") || umount2(".", MNT_DETACH) || chdir("/"))
 		return -errno;

@@ -18,7 +18,7 @@
 struct fs {
 	struct sb_reader reader;
 	struct sb_record record; /* as it was then: id, numbers, type and path are what counts */
-	const char *bdev;	 /* path of its block device in the guardian's mount namespace */
+	const char *bdev;	 /* path of its block device below the guardian's root */
 	int inotify;		 /* tells when the filesystem goes away, without keeping it */
 	int directory;		 /* GUARDIAN_DIR, which is in the client's mount namespace */
 	int lock;		 /* a file there, locked as long as one of the two lives */

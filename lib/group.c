@@ -310,6 +310,8 @@ int freezefd_open_group(const int *targets, int *fds, size_t count,
 	group.member = calloc(count, sizeof(*group.member));
 	if (!group.member)
 		return -ENOMEM;
+	/* The guardian engine loads its reader of superblocks at the first call: not in every thread. */
+	freezefd_engine(targets[0]);
 	for_each(count, open_one, &group);
 	ret = group.error;
 	if (!ret) {

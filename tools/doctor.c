@@ -2,6 +2,7 @@
 /*
  * freezefd doctor: which engines work here, and what would make the others work. Whether one
  * does the library says; the reasons are looked up here, and only for one that does not.
+ * One file, because the reasons of all engines come from the same few questions to the system.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -223,9 +224,67 @@ static bool has_source(void)
 	return any;
 }
 
+static bool is_program(const char *name)
+{
+	char *all = copy(getenv("PATH") ?: ""), *save = NULL;
+	bool found = false;
+
+	for (char *at = strtok_r(all, ":", &save); at && !found; at = strtok_r(NULL, ":", &save)) {
+		char *path = text("%s/%s", at, name);
+
+		found = !access(path, X_OK);
+		free(path);
+	}
+	free(all);
+	return found;
+}
+
+/* The compiler of the kernel, as its headers have it; "gcc" when they do not say. Freed by the caller. */
+static char *compiler(const struct utsname *uts)
+{
+	char *path = text("/lib/modules/%s/build/include/config/auto.conf", uts->release);
+	FILE *file = fopen(path, "re");
+	char *line = NULL, *name = NULL;
+	size_t room = 0;
+
+	free(path);
+	/* CONFIG_CC_VERSION_TEXT="gcc-12 (Debian 12.2.0-14) 12.2.0"; newer kernels leave out the quotes. */
+	while (file && !name && getline(&line, &room, file) > 0)
+		if (sscanf(line, "CONFIG_CC_VERSION_TEXT=%m[^ \n]", &name) != 1)
+			name = NULL;
+	free(line);
+	if (file)
+		fclose(file);
+	if (name && *name == '"')
+		memmove(name, name + 1, strlen(name));
+	return name ?: copy("gcc");
+}
+
+static void why_not_built(struct verdict *verdict, const struct utsname *uts)
+{
+	char *headers = text("/lib/modules/%s/build", uts->release), *cc = compiler(uts);
+	char *cure = text("install linux-headers-%s, then: dkms autoinstall", uts->release);
+
+	if (!is_there(headers))
+		because(verdict, cure, "not built for the kernel %s: its headers are missing",
+			uts->release);
+	else if (!is_program("make"))
+		because(verdict, "install make, then: dkms autoinstall",
+			"not built for the kernel %s: make is missing", uts->release);
+	else if (!is_program(cc))
+		because(verdict, "install that compiler, then: dkms autoinstall",
+			"not built for the kernel %s: its compiler %s is missing", uts->release,
+			cc);
+	else
+		because(verdict, "dkms autoinstall; /var/lib/dkms/freezefd has its logs",
+			"not built for the kernel %s", uts->release);
+	free(headers);
+	free(cure);
+	free(cc);
+}
+
 static void why_not_installed(struct verdict *verdict, const struct utsname *uts)
 {
-	char *cure = text("install linux-headers-%s, then: dkms autoinstall", uts->release);
 	const int version = kernel_version(uts);
 
 	if (version < 601)
@@ -235,11 +294,10 @@ static void why_not_installed(struct verdict *verdict, const struct utsname *uts
 		because(verdict, "install a newer freezefd, or use the engine guardian",
 			"the kernel %s is newer than 7.3, for which it was written", uts->release);
 	else if (has_source())
-		because(verdict, cure, "not built for the kernel %s", uts->release);
+		why_not_built(verdict, uts);
 	else
 		because(verdict, "install it by DKMS: see freezefd-module(7)",
 			"not installed for the kernel %s", uts->release);
-	free(cure);
 }
 
 static void why_not_module(struct verdict *verdict, const struct utsname *uts, int err)

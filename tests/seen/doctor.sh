@@ -49,15 +49,26 @@ fi
 release=$(uname -r)
 if [[ $engine = module ]] || [[ ! -e /proc/modules ]]; then
 	what='a kernel without modules' doctor 0 module '(yes|no .*takes no modules)'
-	for what in 'not installed' 'not built' 'not loaded' 'not signed' 'signed'; do
+	for what in 'not installed' 'no headers' 'no make' 'no compiler' 'not built' 'not loaded' 'not signed' 'signed'; do
 		skip "module: $what" 'it is loaded, or this kernel takes none'
 	done
 else
-	base='mount -t tmpfs none /lib/modules && mount -t tmpfs none /usr/src && mkdir /lib/modules/'$release
+	base='mount -t tmpfs none /usr/src && '
+	# A system without a kernel of its own has no such directory.
+	[[ -d /lib/modules ]] ||
+		base+='cd /usr/src && mkdir u w && mount -t overlay -o lowerdir=/usr/lib,upperdir=u,workdir=w none /usr/lib && mkdir /lib/modules && '
+	base+='mount -t tmpfs none /lib/modules && mkdir /lib/modules/'$release
 	with "$base"
 	what='module: not installed' doctor 0 module 'no .*not installed for' "${prepared[@]}"
 	with "$base && mkdir /usr/src/freezefd-0.1.0"
-	what='module: not built' doctor 0 module 'no .*not built for.*linux-headers' "${prepared[@]}"
+	what='module: no headers' doctor 0 module 'no .*not built for.*headers are missing.*linux-headers' "${prepared[@]}"
+	built="$base && mkdir -p /usr/src/freezefd-0.1.0 /lib/modules/$release/build/include/config && cd /lib/modules/$release/build/include/config"
+	with "$built && PATH=/nowhere"
+	what='module: no make' doctor 0 module 'no .*not built for.*make is missing' "${prepared[@]}"
+	with "$built && echo >auto.conf 'CONFIG_CC_VERSION_TEXT=\"strange-gcc-99 (of ours) 99.1\"' && printf '#!/bin/true' >/usr/src/make && chmod +x /usr/src/make && PATH=/usr/src"
+	what='module: no compiler' doctor 0 module 'no .*not built for.*compiler strange-gcc-99 is missing' "${prepared[@]}"
+	with "$built && echo >auto.conf 'CONFIG_CC_VERSION_TEXT=strange-gcc-99 (of ours) 99.1' && for i in make strange-gcc-99; do printf '#!/bin/true' >/usr/src/\$i; chmod +x /usr/src/\$i; done && PATH=/usr/src"
+	what='module: not built' doctor 0 module 'no .*not built for.*dkms autoinstall.*logs' "${prepared[@]}"
 	base+=" && echo updates/freezefd.ko: >/lib/modules/$release/modules.dep && mkdir /lib/modules/$release/updates && cd /lib/modules/$release/updates && echo ELF >freezefd.ko"
 	with "$base"
 	what='module: not loaded' doctor 0 module 'no .*installed but not loaded +modprobe freezefd$' "${prepared[@]}"

@@ -32,6 +32,8 @@ enum guardian_op {
 	GUARDIAN_FORCE,
 	/* Who holds: the answer is a struct guardian_list. */
 	GUARDIAN_LIST,
+	/* The program and its map that read superblocks; the answer's number says whether they are of the same kind. */
+	GUARDIAN_READER,
 	/* On either. */
 	GUARDIAN_STATUS,
 	/* On a freeze descriptor. */
@@ -50,7 +52,8 @@ struct guardian_request {
 struct guardian_reply {
 	int32_t error; /* negative errno value; -EAGAIN: this guardian is about to end */
 	uint32_t reserved;
-	uint64_t told; /* GUARDIAN_THAW: the news that this answer tells as well */
+	/* GUARDIAN_THAW: the news that this answer tells as well; GUARDIAN_READER: SB_KIND */
+	uint64_t number;
 	struct freezefd_status status;
 };
 

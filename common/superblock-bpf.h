@@ -7,6 +7,9 @@
 #ifndef FREEZEFD_SUPERBLOCK_BPF_H
 #define FREEZEFD_SUPERBLOCK_BPF_H
 
+/* To be raised whenever what is asked or answered changes: a program that one version has loaded may be used by another. */
+#define SB_KIND 1
+
 #define SB_NAME_LEN 32
 #define SB_PATH_LEN 128
 

@@ -18,6 +18,8 @@ int ask(int fd, uint32_t op, uint64_t timeout_ns, struct guardian_reply *reply);
 /* The same of the guardian of a filesystem; fd is sent along unless it is -1. */
 int ask_fs(const struct sb_record *record, const struct guardian_request *request, int fd,
 	   struct guardian_reply *reply);
+/* A connection to the guardian of the filesystem of this device number; -ECONNREFUSED when there is none. */
+int connect_guardian(dev_t dev);
 int start_guardian(int target, struct sb_reader reader);
 
 #endif /* FREEZEFD_GUARDIAN_CLIENT_H */

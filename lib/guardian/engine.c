@@ -318,11 +318,11 @@ static int order(int fd, uint32_t op, uint64_t timeout_ns)
 	if (ret)
 		return ret;
 	/* What has been told now need not be reported by poll(2) any longer. */
-	while (reply.told) {
+	while (reply.number) {
 		struct guardian_news news;
 
 		if (recv(fd, &news, sizeof(news), MSG_PEEK | MSG_DONTWAIT) != sizeof(news) ||
-		    news.what != GUARDIAN_BROKEN || news.number > reply.told)
+		    news.what != GUARDIAN_BROKEN || news.number > reply.number)
 			break;
 		recv(fd, &news, sizeof(news), MSG_DONTWAIT);
 	}

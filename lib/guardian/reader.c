@@ -1,10 +1,15 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /* The guardian engine's reader of superblocks: loaded by a helper, kept for the process. */
+#include <dirent.h>
 #include <errno.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/sysmacros.h>
+#include <sys/time.h>
 #include <unistd.h>
 
 #include "../../common/private.h"
@@ -57,10 +62,42 @@ static int receive_fds(int socket, void *data, size_t size, int *fds, size_t cou
 	return n == (ssize_t)size ? 0 : -ENOSYS;
 }
 
-static int load(uint64_t *word)
+/* Of a guardian that holds something here. One that is stopped does not answer: the others are not asked then. */
+static int borrow(int fds[2])
 {
-	int pair[2], fds[2], ret, error;
-	uint64_t none = 0;
+	const struct guardian_request request = {.op = GUARDIAN_READER};
+	const struct timeval limit = {.tv_usec = 100000};
+	DIR *directory = opendir(GUARDIAN_DIR);
+	struct guardian_reply reply;
+	int socket = -1, ret = -ENOENT;
+	struct dirent *entry;
+	unsigned int maj, min;
+	char rest;
+
+	while (socket < 0 && directory && (entry = readdir(directory)))
+		if (sscanf(entry->d_name, GUARDIAN_NAME "%c", &maj, &min, &rest) == 2)
+			socket = connect_guardian(makedev(maj, min));
+	if (directory)
+		closedir(directory);
+	if (socket < 0)
+		return ret;
+	fds[0] = -1;
+	setsockopt(socket, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
+	if (send(socket, &request, sizeof(request), MSG_NOSIGNAL) == sizeof(request))
+		ret = receive_fds(socket, &reply, sizeof(reply), fds, 2);
+	close(socket);
+	if (!ret && fds[0] >= 0 && reply.number == SB_KIND)
+		return 0;
+	if (!ret && fds[0] >= 0) {
+		close(fds[0]);
+		close(fds[1]);
+	}
+	return -ENOENT;
+}
+
+static int load(int fds[2])
+{
+	int pair[2], ret, error;
 
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair))
 		return -errno;
@@ -71,8 +108,19 @@ static int load(uint64_t *word)
 	close(pair[0]);
 	if (ret)
 		return ret;
-	if (error || fds[0] < 0)
-		return error ? -error : -ENOSYS;
+	return error ? -error : fds[0] < 0 ? -ENOSYS : 0;
+}
+
+/* Loaded anew if that is wanted, else borrowed if that can be. */
+static int get_reader(uint64_t *word, bool *anew)
+{
+	uint64_t none = 0;
+	int fds[2], ret;
+
+	*anew = *anew || borrow(fds);
+	ret = *anew ? load(fds) : 0;
+	if (ret)
+		return ret;
 	*word = (uint64_t)(fds[0] + 1) << 32 | (uint32_t)(fds[1] + 1);
 	if (!atomic_compare_exchange_strong(&cached_reader, &none, *word)) {
 		close(fds[0]);
@@ -82,24 +130,31 @@ static int load(uint64_t *word)
 	return 0;
 }
 
+/* A program does not know a filesystem whose module was loaded later. */
+static bool is_stale(int ret, const struct sb_record *record)
+{
+	return ret == -ENOSYS || (!ret && !strcmp(record->type, "btrfs") && !*record->path);
+}
+
 int read_target(int target, struct sb_record *record, struct sb_reader *reader)
 {
 	uint64_t word = atomic_load(&cached_reader);
-	int ret;
+	bool loaded = false;
+	int ret = 0;
 
-	if (word) {
+	for (;;) {
+		if (!word)
+			ret = get_reader(&word, &loaded);
+		if (ret)
+			return ret;
 		*reader = reader_of(word);
 		ret = sb_read(*reader, target, record);
-		/* It does not know a filesystem whose module was loaded later. */
-		if (ret != -ENOSYS && (ret || strcmp(record->type, "btrfs") || *record->path))
+		if (loaded || !is_stale(ret, record))
 			return ret;
 		atomic_compare_exchange_strong(&cached_reader, &word, 0);
+		word = 0;
+		loaded = true;
 	}
-	ret = load(&word);
-	if (ret)
-		return ret;
-	*reader = reader_of(word);
-	return sb_read(*reader, target, record);
 }
 
 int private_freezefd_waiters(int any_fd, struct waiters *waiters)

@@ -80,10 +80,8 @@ int ask(int fd, uint32_t op, uint64_t timeout_ns, struct guardian_reply *reply)
 	return ret;
 }
 
-/* A connection to the guardian of a filesystem; -ECONNREFUSED when there is none. */
-static int connect_guardian(const struct sb_record *record)
+int connect_guardian(dev_t dev)
 {
-	const dev_t dev = sb_dev(record->dev);
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
 	int fd, ret;
 
@@ -104,7 +102,7 @@ static int connect_guardian(const struct sb_record *record)
 int ask_fs(const struct sb_record *record, const struct guardian_request *request, int fd,
 	   struct guardian_reply *reply)
 {
-	int socket = connect_guardian(record), ret;
+	int socket = connect_guardian(sb_dev(record->dev)), ret;
 
 	if (socket < 0)
 		return socket;

@@ -18,6 +18,14 @@ writers() {
 same 'nobody waits for what is not frozen' 0 "$(cells WAITERS)"
 
 hold "$mnt"
+if [[ $engine = guardian ]]; then
+	mkdir "$work/no-loader"
+	ln -s "$build/guardian/freeze-guardian" "$work/no-loader"
+	same 'the program that reads superblocks is had from a guardian' frozen \
+		"$(FREEZEFD_LIBEXEC=$work/no-loader "$freezefd" status -n -o STATE "$mnt" 2>&1)"
+else
+	skip 'the program that reads superblocks is had from a guardian' "with the engine $engine nothing is read"
+fi
 if [[ $bpf ]]; then
 	same 'nobody waits yet' 0 "$(cells WAITERS)"
 	writers 20

@@ -28,7 +28,14 @@ static struct sb_reader reader_of(uint64_t word)
 	return (struct sb_reader){.prog = (int)(word >> 32) - 1, .map = (int)(uint32_t)word - 1};
 }
 
-static int receive_fds(int socket, void *data, size_t size, int *fds, size_t count)
+static void close_both(const int fds[2])
+{
+	close(fds[0]);
+	close(fds[1]);
+}
+
+/* An answer of this size, with two descriptors or none: fds[0] is -1 then. */
+static int receive(int socket, void *data, size_t size, int fds[2])
 {
 	union {
 		struct cmsghdr align;
@@ -40,26 +47,25 @@ static int receive_fds(int socket, void *data, size_t size, int *fds, size_t cou
 			     .msg_control = &control,
 			     .msg_controllen = sizeof(control)};
 	struct cmsghdr *cmsg;
+	size_t count = 0;
 	ssize_t n;
+	int ret;
 
+	fds[0] = -1;
 	do
 		n = recvmsg(socket, &msg, MSG_CMSG_CLOEXEC);
 	while (n < 0 && errno == EINTR);
 	if (n < 0)
 		return -errno;
 	cmsg = CMSG_FIRSTHDR(&msg);
-	if (msg.msg_flags & MSG_CTRUNC) {
-		/* There was room for one of them at the most. */
-		if (cmsg && cmsg->cmsg_len == CMSG_LEN(sizeof(int)))
-			close(*(int *)CMSG_DATA(cmsg));
-		return -EMFILE;
-	}
-	if (cmsg && cmsg->cmsg_level == SOL_SOCKET && cmsg->cmsg_type == SCM_RIGHTS &&
-	    cmsg->cmsg_len == CMSG_LEN(count * sizeof(int)))
+	if (cmsg && cmsg->cmsg_level == SOL_SOCKET && cmsg->cmsg_type == SCM_RIGHTS) {
+		count = (cmsg->cmsg_len - CMSG_LEN(0)) / sizeof(int);
 		memcpy(fds, CMSG_DATA(cmsg), count * sizeof(int));
-	else
-		fds[0] = -1;
-	return n == (ssize_t)size ? 0 : -ENOSYS;
+	}
+	ret = msg.msg_flags & MSG_CTRUNC ? -EMFILE : n == (ssize_t)size && count != 1 ? 0 : -ENOSYS;
+	while (ret && count)
+		close(fds[--count]);
+	return ret;
 }
 
 /* Of a guardian that holds something here. One that is stopped does not answer: the others are not asked then. */
@@ -81,17 +87,15 @@ static int borrow(int fds[2])
 		closedir(directory);
 	if (socket < 0)
 		return ret;
-	fds[0] = -1;
 	setsockopt(socket, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
 	if (send(socket, &request, sizeof(request), MSG_NOSIGNAL) == sizeof(request))
-		ret = receive_fds(socket, &reply, sizeof(reply), fds, 2);
+		ret = receive(socket, &reply, sizeof(reply), fds);
 	close(socket);
-	if (!ret && fds[0] >= 0 && reply.number == SB_KIND)
+	if (ret || fds[0] < 0)
+		return -ENOENT;
+	if (reply.number == SB_KIND)
 		return 0;
-	if (!ret && fds[0] >= 0) {
-		close(fds[0]);
-		close(fds[1]);
-	}
+	close_both(fds);
 	return -ENOENT;
 }
 
@@ -104,11 +108,13 @@ static int load(int fds[2])
 	ret = spawn_helper("freezefd-load-bpf", &pair[1], 1);
 	close(pair[1]);
 	if (!ret)
-		ret = receive_fds(pair[0], &error, sizeof(error), fds, 2);
+		ret = receive(pair[0], &error, sizeof(error), fds);
 	close(pair[0]);
-	if (ret)
+	if (ret || (!error && fds[0] >= 0))
 		return ret;
-	return error ? -error : fds[0] < 0 ? -ENOSYS : 0;
+	if (fds[0] >= 0)
+		close_both(fds);
+	return error > 0 ? -error : -ENOSYS;
 }
 
 /* Loaded anew if that is wanted, else borrowed if that can be. */
@@ -123,17 +129,22 @@ static int get_reader(uint64_t *word, bool *anew)
 		return ret;
 	*word = (uint64_t)(fds[0] + 1) << 32 | (uint32_t)(fds[1] + 1);
 	if (!atomic_compare_exchange_strong(&cached_reader, &none, *word)) {
-		close(fds[0]);
-		close(fds[1]);
+		close_both(fds);
 		*word = none;
 	}
 	return 0;
 }
 
-/* A program does not know a filesystem whose module was loaded later. */
+/*
+ * A program does not know a filesystem whose module was loaded later. Where nothing tells the
+ * path of a btrfs, one more would not either: that is tried once.
+ */
 static bool is_stale(int ret, const struct sb_record *record)
 {
-	return ret == -ENOSYS || (!ret && !strcmp(record->type, "btrfs") && !*record->path);
+	static _Atomic bool tried;
+
+	return ret == -ENOSYS || (!ret && !strcmp(record->type, "btrfs") && !*record->path &&
+				  !atomic_exchange(&tried, true));
 }
 
 int read_target(int target, struct sb_record *record, struct sb_reader *reader)

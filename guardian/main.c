@@ -280,10 +280,11 @@ static void watch_over(pid_t guardian, const struct fs *fs, struct common *commo
 		}
 	}
 	root = common->root;
-	/* A FIFREEZE of it that is under way ends before it does. */
-	while (root >= 0 && ioctl(root, FITHAW, 0) && !ended) {
-		ended = waitpid(guardian, &status, WNOHANG);
-		if (!ended)
+	/* A FIFREEZE of it that is under way ends before it does. A filesystem may refuse, and is tried again. */
+	while (root >= 0 && ioctl(root, FITHAW, 0) && !(ended && errno == EINVAL)) {
+		if (!ended && waitpid(guardian, &status, WNOHANG))
+			ended = true;
+		else
 			nanosleep(&second, NULL);
 	}
 	leave_directory(fs);

@@ -311,6 +311,7 @@ int main(void)
 		ret = -errno;
 	if (!ret) {
 		common->root = -1;
+		confine();
 		/* One table of descriptors for both: what one of them holds the other one holds. */
 		pid = syscall(SYS_clone, CLONE_FILES | SIGCHLD, NULL, NULL, NULL, NULL);
 		if (pid < 0)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-# shellcheck shell=bash disable=SC2154
+# shellcheck shell=bash disable=SC2154,SC2317
 # One system call fails: each of every kind, in the tool or in a helper of it. Sourced by run.
 
 nth=$build/tests/faults/nth

@@ -20,6 +20,8 @@
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 
+#include "../common/superblock-bpf.h"
+
 extern const unsigned char _binary_bpf_superblock_bpf_start[], _binary_bpf_superblock_bpf_end[];
 
 /* The errno value and, when it is 0, the program and its map. */
@@ -46,13 +48,13 @@ static int hand_over(int socket, int error, const int *fds)
 static int set_secret(struct bpf_object *bpf)
 {
 	struct bpf_map *rodata = bpf_object__find_map_by_name(bpf, ".rodata");
-	unsigned long long secret;
+	uint32_t secret[SB_SECRET_WORDS];
 
-	if (getrandom(&secret, sizeof(secret), 0) != sizeof(secret))
+	if (getrandom(secret, sizeof(secret), 0) != sizeof(secret))
 		return -errno;
 	if (!rodata || bpf_map__value_size(rodata) != sizeof(secret))
 		return -EINVAL;
-	return bpf_map__set_initial_value(rodata, &secret, sizeof(secret));
+	return bpf_map__set_initial_value(rodata, secret, sizeof(secret));
 }
 
 /*

@@ -239,8 +239,37 @@ struct {
 	__type(value, struct sb_record);
 } answers SEC(".maps");
 
-/* Set when the program is loaded: an id must not be the address that it stands for. */
-const volatile __u64 secret = 0;
+/*
+ * What is told of an address must not be the address, nor say how far two are apart. So it is told as a cipher has
+ * it, Speck64 of Beaulieu and others (2013), whose round keys are set when the program is loaded.
+ */
+const volatile __u32 secret[SB_SECRET_WORDS] = {};
+
+static __always_inline __u64 hide(__u64 address)
+{
+	__u32 x = address >> 32, y = address;
+
+#pragma unroll
+	for (int i = 0; i < SB_SECRET_WORDS; i++) {
+		x = ((x >> 8 | x << 24) + y) ^ secret[i];
+		y = (y << 3 | y >> 29) ^ x;
+	}
+	return (__u64)x << 32 | y;
+}
+
+static __always_inline void *find_hidden(__u64 id)
+{
+	__u32 x = id >> 32, y = id;
+
+#pragma unroll
+	for (int i = SB_SECRET_WORDS - 1; i >= 0; i--) {
+		y ^= x;
+		y = y >> 3 | y << 29;
+		x = (x ^ secret[i]) - y;
+		x = x << 8 | x >> 24;
+	}
+	return (void *)((__u64)x << 32 | y);
+}
 
 /* Does the pointer lead to a superblock? Memory of another kind does not point back. */
 static __always_inline int is_super(struct super_block *sb)
@@ -369,7 +398,7 @@ static __always_inline void fill(struct super_block *sb, struct sb_record *recor
 	struct sb_writers *writers = __builtin_preserve_access_index(&sb->s_writers);
 	struct task_struct *task = (void *)bpf_get_current_task();
 
-	record->id = (__u64)sb ^ secret;
+	record->id = hide((__u64)sb);
 	record->dev = BPF_CORE_READ(sb, s_dev);
 	record->bdev = BPF_CORE_READ(sb, s_bdev, bd_dev);
 	record->frozen = BPF_CORE_READ_BITFIELD_PROBED(writers, frozen);
@@ -529,7 +558,7 @@ static __always_inline int read_waiters(struct super_block *sb, __u64 level, __u
 	if (!head)
 		return SB_NONE;
 	if (after)
-		last = (void *)(after ^ secret);
+		last = find_hidden(after);
 	node = BPF_CORE_READ(last, next);
 	for (int i = 0; i < SB_WAITERS && node != head; i++) {
 		struct wait_queue_entry *entry =
@@ -545,7 +574,7 @@ static __always_inline int read_waiters(struct super_block *sb, __u64 level, __u
 	}
 	if (BPF_CORE_READ(node, prev) != last)
 		return SB_CHANGED;
-	waiting->last = node == head ? 0 : (__u64)last ^ secret;
+	waiting->last = node == head ? 0 : hide((__u64)last);
 	return SB_FOUND;
 }
 
@@ -562,7 +591,7 @@ int superblock(struct bpf_raw_tracepoint_args *ctx)
 	if (ctx->args[SB_ARG_PEER])
 		return peer_state(fd, ctx->args[SB_ARG_FIRST]);
 	if (id) {
-		sb = (void *)(id ^ secret);
+		sb = find_hidden(id);
 	} else {
 		struct file *file = file_of(fd);
 		struct inode *inode = file ? BPF_CORE_READ(file, f_inode) : NULL;

@@ -38,6 +38,8 @@ enum {
 	SB_CHANGED,	 /* the list of waiters, while it was read */
 };
 
+#define SB_SECRET_WORDS 27 /* of 32 bits: one for each round of the cipher that hides addresses */
+
 #define SB_WINDOW  64
 #define SB_LEVELS  3  /* of a freeze: writes, page faults, the filesystem's own transactions */
 #define SB_WAITERS 16 /* that one answer has */
@@ -57,9 +59,10 @@ struct sb_waiting {
 };
 
 struct sb_record {
-	unsigned long long id; /* of the superblock, as long as it lives */
-	unsigned int dev;      /* s_dev, as the kernel encodes it inside: major << 20 | minor */
-	unsigned int frozen;   /* s_writers.frozen: 0 not, 4 completely */
+	unsigned long long
+		id;	     /* of the superblock, as long as it lives and the program is loaded */
+	unsigned int dev;    /* s_dev, as the kernel encodes it inside: major << 20 | minor */
+	unsigned int frozen; /* s_writers.frozen: 0 not, 4 completely */
 	unsigned int user_holds;
 	unsigned int kernel_holds;
 	unsigned int flags;

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/inotify.h>
+#include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -10,6 +11,8 @@
 
 /* The one who has just closed its descriptor may be about to make the next one. Who only asks does not prolong it. */
 #define LINGER_MS 50
+/* Without a descriptor for another connection, which stays ready meanwhile, it is tried again after so long. */
+#define DEAF_MS 50
 
 struct guardian guardian;
 static int epoll;
@@ -42,7 +45,7 @@ void *new_source(struct source **list, size_t size, int fd, void (*handle)(struc
 		*source = (struct source){.fd = fd, .handle = handle, .next = *list, .link = list};
 	if (!source || !watch(source)) {
 		free(source);
-		close(fd);
+		release(fd);
 		return NULL;
 	}
 	if (*list)
@@ -62,7 +65,9 @@ void drop(struct source *source)
 	if (source->fd >= 0) {
 		/* The watcher's table is the same, but a copy may be on its way in a message. */
 		unwatch(source);
-		close(source->fd);
+		/* The other end hears of it now, whatever the close has to wait for. */
+		shutdown(source->fd, SHUT_RDWR);
+		release(source->fd);
 	}
 	source->fd = -1;
 	source->next = garbage;
@@ -118,6 +123,24 @@ static void on_watcher(struct source *source)
 	close_listener();
 }
 
+static struct source *deaf;
+static uint64_t deaf_ns;
+
+void be_deaf(struct source *listener)
+{
+	unwatch(listener);
+	deaf = listener;
+	deaf_ns = now_ns();
+}
+
+static void listen_again(void)
+{
+	if (!deaf || guardian.fs->listener < 0 || now_ns() - deaf_ns < DEAF_MS * 1000000ULL)
+		return;
+	if (watch(deaf))
+		deaf = NULL;
+}
+
 /* What is read in every round, or only looked at then. */
 static void on_inotify(struct source *source)
 {
@@ -131,7 +154,8 @@ void serve(struct fs *the_fs, struct common *the_common)
 	guardian.fs = the_fs;
 	guardian.common = the_common;
 	epoll = epoll_create1(EPOLL_CLOEXEC);
-	if (epoll < 0 || !new_source(&fixed, sizeof(*fixed), guardian.fs->listener, on_listener) ||
+	if (epoll < 0 || release_start() ||
+	    !new_source(&fixed, sizeof(*fixed), guardian.fs->listener, on_listener) ||
 	    !new_source(&fixed, sizeof(*fixed), guardian.fs->inotify, on_inotify) ||
 	    !new_source(&fixed, sizeof(*fixed), work_start(guardian.fs, guardian.common),
 			work_done) ||
@@ -150,11 +174,14 @@ void serve(struct fs *the_fs, struct common *the_common)
 			ms = LINGER_MS - (int)((now_ns() - idle_ns) / 1000000);
 		if (idle_ns && (ms <= 0 || guardian.fs->listener < 0))
 			return;
+		if (deaf && (ms < 0 || ms > DEAF_MS))
+			ms = DEAF_MS;
 		n = epoll_wait(epoll, events, sizeof(events) / sizeof(events[0]), ms);
 		/* First: what is gone is gone for every request of this round. */
 		read_inotify();
 		check_deadlines();
 		check_now_and_then(&checked_ns);
+		listen_again();
 		for (int i = 0; i < n; i++) {
 			struct source *source = events[i].data.ptr;
 

@@ -21,9 +21,10 @@ struct hold {
 	uint64_t inode;	      /* of the client's end */
 	uint64_t asked_ns;    /* for that freeze */
 	uint64_t timeout_ns, deadline_ns;
-	uint64_t news;	/* the number of the one not told yet */
-	bool dies;	/* its holder, as it seemed at the last look */
-	uint64_t first; /* descriptor to look at next */
+	uint64_t limit_ns; /* to the timeout, for who is not root; 0: none */
+	uint64_t news;	   /* the number of the one not told yet */
+	bool dies;	   /* its holder, as it seemed at the last look */
+	uint64_t first;	   /* descriptor to look at next */
 };
 
 extern struct guardian {
@@ -44,7 +45,19 @@ extern struct guardian {
 /* A struct of this size that begins with a source. The descriptor is closed when there is no memory for it. */
 void *new_source(struct source **list, size_t size, int fd, void (*handle)(struct source *));
 void unwatch(const struct source *source);
+/* There is no descriptor for another connection now. */
+void be_deaf(struct source *listener);
 void drop(struct source *source);
+
+/* --- release.c --- */
+
+/* Starts its thread. 0 or a negative errno value. */
+int release_start(void);
+/*
+ * Closes a descriptor that others have sent or sent to, or nothing if it is -1, soon. To close it here could wait: for a
+ * thaw, or for the server of a file of FUSE.
+ */
+void release(int fd);
 
 /* --- state.c --- */
 

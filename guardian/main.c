@@ -298,10 +298,11 @@ static void watch_over(pid_t guardian, const struct fs *fs, struct common *commo
 		}
 	}
 	root = common->root;
-	/* A FIFREEZE of it that is under way ends before it does. */
-	while (root >= 0 && ioctl(root, FITHAW, 0) && !ended) {
-		ended = waitpid(guardian, &status, WNOHANG);
-		if (!ended)
+	/* A FIFREEZE of it that is under way ends before it does. A filesystem may refuse, and is tried again. */
+	while (root >= 0 && ioctl(root, FITHAW, 0) && !(ended && errno == EINVAL)) {
+		if (!ended && waitpid(guardian, &status, WNOHANG))
+			ended = true;
+		else
 			nanosleep(&second, NULL);
 	}
 	leave_directory(fs);
@@ -328,6 +329,7 @@ int main(void)
 		ret = -errno;
 	if (!ret) {
 		common->root = -1;
+		confine();
 		/* One table of descriptors for both: what one of them holds the other one holds. */
 		pid = syscall(SYS_clone, CLONE_FILES | SIGCHLD, NULL, NULL, NULL, NULL);
 		if (pid < 0)

@@ -47,6 +47,12 @@ void block_signals(void);
 
 uint64_t now_ns(void); /* CLOCK_BOOTTIME */
 
+/*
+ * confine.c: gives up what neither of the two needs from now on. What fails here, as on a kernel
+ * without filters, is done without.
+ */
+void confine(void);
+
 /* loop.c: the guardian. Returns when nobody has a freeze descriptor any more. */
 void serve(struct fs *fs, struct common *common);
 

@@ -2,12 +2,24 @@
 /* What the guardian is asked, and what it answers. */
 #include <errno.h>
 #include <poll.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "loop.h"
+
+/* SCM_MAX_FD of the kernel's include/net/scm.h */
+#define MAX_DESCRIPTORS 253
+
+struct packet {
+	struct guardian_request request;
+	int fd;	      /* came along, or -1 */
+	bool strange; /* more than one did */
+	bool root;    /* sent it; known of a freeze descriptor */
+};
 
 /* False when who waited for it has gone, after a signal say. */
 static bool answer_with(int socket, const struct guardian_reply *reply)
@@ -17,7 +29,7 @@ static bool answer_with(int socket, const struct guardian_reply *reply)
 	if (socket < 0)
 		return true;
 	taken = send(socket, reply, sizeof(*reply), MSG_NOSIGNAL | MSG_DONTWAIT) > 0;
-	close(socket);
+	release(socket);
 	return taken;
 }
 
@@ -107,7 +119,7 @@ static void tell_list(int socket)
 		send(socket, list, size, MSG_NOSIGNAL | MSG_DONTWAIT);
 	}
 	free(list);
-	close(socket);
+	release(socket);
 }
 
 /* To load them takes a process the tenth of a second, and memory. */
@@ -129,7 +141,7 @@ static void hand_out_reader(int socket)
 
 	memcpy(CMSG_DATA(&control.cmsg), fds, sizeof(fds));
 	sendmsg(socket, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
-	close(socket);
+	release(socket);
 }
 
 static void ask_freeze(struct hold *hold, int socket)
@@ -138,7 +150,7 @@ static void ask_freeze(struct hold *hold, int socket)
 
 	/* One who was interrupted asks again, while the freeze is still under way. */
 	if (hold->freezing && has_left(hold->waiter)) {
-		close(hold->waiter);
+		release(hold->waiter);
 		hold->freezing = false;
 	}
 	if (error || hold->freezing || hold->state == FREEZEFD_HOLD_HELD) {
@@ -172,16 +184,24 @@ static void ask_thaw(struct hold *hold, int socket)
 		await_thaw(socket, false);
 }
 
-static void ask_timeout(struct hold *hold, uint64_t timeout_ns, int socket)
+/* Who was handed the descriptor gets no more time than it was made with. */
+static void ask_timeout(struct hold *hold, const struct packet *packet)
 {
+	const uint64_t timeout_ns = packet->request.timeout_ns;
 	int error = broken(hold);
 
+	if (!error && timeout_ns > INT64_MAX)
+		error = -EINVAL;
+	else if (!error && packet->root)
+		hold->limit_ns = timeout_ns;
+	else if (!error && hold->limit_ns && (!timeout_ns || timeout_ns > hold->limit_ns))
+		error = -EPERM;
 	if (!error) {
 		hold->timeout_ns = timeout_ns;
 		if (hold->state == FREEZEFD_HOLD_HELD)
 			hold->deadline_ns = after(now_ns(), timeout_ns);
 	}
-	answer(socket, error);
+	answer(packet->fd, error);
 }
 
 static void ask_force(int socket)
@@ -190,91 +210,124 @@ static void ask_force(int socket)
 	await_thaw(socket, true);
 }
 
-/* A packet and the descriptor that came along. 1, 0 at the end of the socket, -EAGAIN. */
-static int receive(int socket, struct guardian_request *request, int *fd)
+/*
+ * A socket like those that the library makes for an answer. What else it may be somebody else decides: to
+ * send to it could wait, or speak to others in root's name. Neither call waits.
+ */
+static bool is_answer(int fd)
+{
+	struct sockaddr_un peer;
+	socklen_t size = sizeof(int), length = sizeof(peer);
+	int domain, type;
+
+	return !getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &size) && domain == AF_UNIX &&
+	       !getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) && type == SOCK_SEQPACKET &&
+	       !getpeername(fd, (struct sockaddr *)&peer, &length) &&
+	       length == offsetof(struct sockaddr_un, sun_path);
+}
+
+static void take_descriptors(const struct cmsghdr *cmsg, struct packet *packet)
+{
+	int fd;
+
+	for (size_t i = 0; CMSG_LEN((i + 1) * sizeof(fd)) <= cmsg->cmsg_len; i++) {
+		memcpy(&fd, CMSG_DATA(cmsg) + i * sizeof(fd), sizeof(fd));
+		packet->strange |= packet->fd >= 0;
+		if (packet->fd < 0)
+			packet->fd = fd;
+		else
+			release(fd);
+	}
+}
+
+/*
+ * 1, 0 at the end of the socket, -EAGAIN. There is room for all that can come along: what there is not
+ * room for the kernel would close here, and that may wait.
+ */
+static int receive(int socket, struct packet *packet)
 {
 	union {
 		struct cmsghdr align;
-		char space[256];
+		char space[CMSG_SPACE(MAX_DESCRIPTORS * sizeof(int)) +
+			   CMSG_SPACE(sizeof(struct ucred))];
 	} control;
-	struct iovec iov = {.iov_base = request, .iov_len = sizeof(*request)};
+	struct iovec iov = {.iov_base = &packet->request, .iov_len = sizeof(packet->request)};
 	struct msghdr msg = {.msg_iov = &iov,
 			     .msg_iovlen = 1,
 			     .msg_control = &control,
 			     .msg_controllen = sizeof(control)};
-	ssize_t n = recvmsg(socket, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+	struct ucred sender;
+	ssize_t n;
 
-	*fd = -1;
+	*packet = (struct packet){.fd = -1};
+	n = recvmsg(socket, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
 	if (n < 0)
 		return errno == EAGAIN || errno == EINTR ? -EAGAIN : 0;
 	for (struct cmsghdr *cmsg = CMSG_FIRSTHDR(&msg); cmsg; cmsg = CMSG_NXTHDR(&msg, cmsg)) {
-		if (cmsg->cmsg_level != SOL_SOCKET || cmsg->cmsg_type != SCM_RIGHTS)
+		if (cmsg->cmsg_level != SOL_SOCKET)
 			continue;
-		for (size_t i = 0; CMSG_LEN((i + 1) * sizeof(int)) <= cmsg->cmsg_len; i++) {
-			int got;
-
-			memcpy(&got, CMSG_DATA(cmsg) + i * sizeof(int), sizeof(got));
-			if (*fd < 0)
-				*fd = got;
-			else
-				close(got);
-		}
+		if (cmsg->cmsg_type == SCM_RIGHTS)
+			take_descriptors(cmsg, packet);
+		if (cmsg->cmsg_type != SCM_CREDENTIALS)
+			continue;
+		memcpy(&sender, CMSG_DATA(cmsg), sizeof(sender));
+		packet->root = sender.uid == 0;
 	}
 	if (n == 0)
 		return 0;
-	if (n != sizeof(*request))
-		request->op = UINT32_MAX;
+	if (n != sizeof(packet->request))
+		packet->request.op = UINT32_MAX;
 	return 1;
 }
 
 static void on_hold(struct source *source)
 {
 	struct hold *hold = (struct hold *)source;
-	struct guardian_request request;
-	int socket;
+	struct packet packet;
+	int got = receive(source->fd, &packet);
 
-	switch (receive(source->fd, &request, &socket)) {
-	case -EAGAIN:
+	if (got == -EAGAIN)
 		return;
-	case 0:
-		if (socket >= 0)
-			close(socket);
-		/* The last copy of the descriptor is closed. */
+	/* The last copy of the descriptor is closed, or somebody does with it what the library does not. */
+	if (!got || packet.strange || (packet.fd >= 0 && !is_answer(packet.fd))) {
+		release(packet.fd);
 		free_hold(hold);
 		return;
 	}
 	look_for_strangers();
-	switch (request.op) {
+	switch (packet.request.op) {
 	case GUARDIAN_STATUS:
-		tell_status(hold, socket);
+		tell_status(hold, packet.fd);
 		break;
 	case GUARDIAN_FREEZE:
-		ask_freeze(hold, socket);
+		ask_freeze(hold, packet.fd);
 		break;
 	case GUARDIAN_THAW:
-		ask_thaw(hold, socket);
+		ask_thaw(hold, packet.fd);
 		break;
 	case GUARDIAN_TIMEOUT:
-		ask_timeout(hold, request.timeout_ns, socket);
+		ask_timeout(hold, &packet);
 		break;
 	default:
-		answer(socket, -EINVAL);
+		answer(packet.fd, -EINVAL);
 	}
 }
 
 static void ask_open(const struct guardian_request *request, int pair, int socket)
 {
+	const int yes = 1;
 	struct hold *hold = NULL;
 
-	if (guardian.gone)
-		close(pair);
+	if (guardian.gone || request->timeout_ns > INT64_MAX ||
+	    setsockopt(pair, SOL_SOCKET, SO_PASSCRED, &yes, sizeof(yes)))
+		release(pair);
 	else
 		hold = new_source(&guardian.holds, sizeof(*hold), pair, on_hold);
 	if (!hold) {
 		answer(socket, guardian.gone ? -EAGAIN : -ENOMEM);
 		return;
 	}
-	hold->timeout_ns = request->timeout_ns;
+	hold->timeout_ns = hold->limit_ns = request->timeout_ns;
 	hold->inode = request->inode;
 	hold->waiter = -1;
 	if (request->flags & FREEZEFD_THAWED) {
@@ -286,10 +339,9 @@ static void ask_open(const struct guardian_request *request, int pair, int socke
 
 static void on_connection(struct source *connection)
 {
-	struct guardian_request request;
-	int fd, socket = connection->fd, got;
+	struct packet packet;
+	int socket = connection->fd, got = receive(socket, &packet);
 
-	got = receive(socket, &request, &fd);
 	if (got == -EAGAIN)
 		return;
 	/* One request each: from here on the socket is for its answer. */
@@ -298,23 +350,22 @@ static void on_connection(struct source *connection)
 	drop(connection);
 	look_for_strangers();
 	if (!got) {
-		close(socket);
-	} else if (request.op == GUARDIAN_STATUS) {
+		release(socket);
+	} else if (packet.request.op == GUARDIAN_STATUS) {
 		tell_status(NULL, socket);
-	} else if (request.op == GUARDIAN_LIST) {
+	} else if (packet.request.op == GUARDIAN_LIST) {
 		tell_list(socket);
-	} else if (request.op == GUARDIAN_READER) {
+	} else if (packet.request.op == GUARDIAN_READER) {
 		hand_out_reader(socket);
-	} else if (request.op == GUARDIAN_FORCE) {
+	} else if (packet.request.op == GUARDIAN_FORCE) {
 		ask_force(socket);
-	} else if (request.op == GUARDIAN_OPEN && fd >= 0) {
-		ask_open(&request, fd, socket);
-		fd = -1;
+	} else if (packet.request.op == GUARDIAN_OPEN && packet.fd >= 0) {
+		ask_open(&packet.request, packet.fd, socket);
+		packet.fd = -1;
 	} else {
 		answer(socket, -EINVAL);
 	}
-	if (fd >= 0)
-		close(fd);
+	release(packet.fd);
 }
 
 void on_listener(struct source *source)
@@ -324,4 +375,6 @@ void on_listener(struct source *source)
 
 	if (fd >= 0)
 		new_source(&connections, sizeof(*connections), fd, on_connection);
+	else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
+		be_deaf(source);
 }

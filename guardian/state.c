@@ -12,6 +12,8 @@
 
 /* So often is looked, while something is held, for what nobody tells, and the watcher shown a sign of life. */
 #define CHECK_MS 50
+/* So often is tried to thaw what refuses. */
+#define AGAIN_MS 1000
 /* So much of the table of a process that dies is looked through each time: it may be huge. */
 #define WINDOWS 4
 
@@ -23,6 +25,7 @@ struct waiter {
 };
 
 static struct waiter *waiters;
+static uint64_t refused_ns; /* since when the filesystem refuses to thaw; 0: it does not */
 static uint64_t last_news;
 
 static void send_news(struct hold *hold, uint32_t what)
@@ -262,7 +265,7 @@ void advance(void)
 		/* Who waits for a thaw no longer holds it, even if others have begun to since. */
 		if (is_wanted())
 			answer_waiters(false, 0);
-		else
+		else if (!refused_ns || now_ns() - refused_ns > AGAIN_MS * 1000000ULL)
 			start_work(WORK_THAW);
 	} else if (is_wanted() && !guardian.gone) {
 		start_work(WORK_FREEZE);
@@ -294,6 +297,14 @@ void check_deadlines(void)
 	}
 }
 
+static void thaw_ended(void)
+{
+	const bool refused = guardian.common->root >= 0;
+
+	guardian.state = refused ? FROZEN : THAWED;
+	refused_ns = refused ? now_ns() : 0;
+}
+
 void work_done(struct source *source)
 {
 	const int ret = work_result();
@@ -309,11 +320,11 @@ void work_done(struct source *source)
 	case FORCING:
 		answer_waiters(true, ret);
 		answer_waiters(false, -ECANCELED);
-		guardian.state = THAWED;
+		thaw_ended();
 		break;
 	default:
 		answer_waiters(false, ret);
-		guardian.state = THAWED;
+		thaw_ended();
 	}
 }
 

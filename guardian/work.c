@@ -49,13 +49,13 @@ static int leave(void)
 	return 0;
 }
 
+/* If the filesystem refuses it stays ours, and is tried again. */
 static int thaw(void)
 {
 	/* Before Linux 7.3 EINVAL says as well that others still hold it. */
-	int ret = ioctl(common->root, FITHAW, 0) && errno != EINVAL ? -errno : 0;
-
-	leave();
-	return ret;
+	if (ioctl(common->root, FITHAW, 0) && errno != EINVAL)
+		return -errno;
+	return leave();
 }
 
 static int force(void)
@@ -67,6 +67,8 @@ static int force(void)
 	if (root < 0)
 		return root;
 	ret = sb_thaw_all(fs->reader, root, fs->record.id);
+	if (ret && ret != -EINVAL && root == common->root)
+		return ret;
 	common->root = -1;
 	close(root);
 	return ret;

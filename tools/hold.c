@@ -264,6 +264,8 @@ static int detached(const struct request *request, bool json, int starter)
 	}
 	close(starter);
 	leave_stdio();
+	confine_hold();
+	journal_frozen(&holds); /* again: by a thread that is confined, too */
 	status = serve(&holds, listener, path);
 out:
 	if (caught_signal)

@@ -378,6 +378,7 @@ int cmd_monitor(int argc, char **argv)
 	}
 	if (metrics && monitor.json)
 		return usage_error("monitor", "--metrics is a format of its own, without --json");
+	confine_monitor();
 	if (!open_targets(&monitor, argv + optind, (size_t)(argc - optind)))
 		return EXIT_FAILURE;
 	if (metrics) {

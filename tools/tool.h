@@ -364,6 +364,11 @@ char *hold_socket(const char *name);
 /* 0, or -ENAMETOOLONG. */
 int hold_address(const char *path, struct sockaddr_un *address);
 
+/* confine.c: what a process of the tool gives up for the rest of its life, as far as the kernel lets it */
+
+void confine_hold(void);
+void confine_monitor(void);
+
 /* table.c */
 
 struct column {

@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* What a process gives up that goes on for long: capabilities, new privileges, system calls. */
+#ifndef FREEZEFD_CONFINE_H
+#define FREEZEFD_CONFINE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* A system call that stays allowed: if of its argument, from 0 on, the bits of mask are those of value. */
+struct allowed_call {
+	long call;
+	unsigned int argument;
+	uint32_t mask, value; /* mask 0: with any arguments */
+};
+
+/*
+ * Of its capabilities this thread keeps those whose bits are set, if it has them, and no program
+ * that it executes gets more. 0 or a negative errno value.
+ */
+int keep_capabilities(uint64_t keep);
+
+/*
+ * This thread, and what it starts from now on, makes no other call: that fails with EPERM. Nobody is
+ * killed, because the end of who holds would break the hold. clone3(2), whose arguments no filter sees,
+ * fails with ENOSYS, and the C library uses clone(2). 0, or a negative errno value where the kernel
+ * has no filters, or this does not know the machine.
+ */
+int keep_calls(const struct allowed_call *allowed, size_t count);
+
+#endif /* FREEZEFD_CONFINE_H */

@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* What guardian and watcher give up before anything is frozen. */
+#include <fcntl.h>
+#include <sched.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+
+#include <linux/bpf.h>
+#include <linux/capability.h>
+#include <linux/fs.h>
+
+#include "../common/confine.h"
+#include "process.h"
+
+#define ANY(name)                  \
+	{                          \
+		.call = SYS_##name \
+	}
+#define ONLY(name, arg, bits, val)                                              \
+	{                                                                       \
+		.call = SYS_##name, .argument = arg, .mask = bits, .value = val \
+	}
+
+/* Which of the arguments of clone(2) the flags are. */
+#ifdef __s390x__
+#define FLAGS 1
+#else
+#define FLAGS 0
+#endif
+
+#define NAMESPACES                                                                                 \
+	(CLONE_NEWNS | CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS | \
+	 CLONE_NEWCGROUP)
+
+static const struct allowed_call allowed[] = {
+	/* The filesystem: freeze, thaw, sync, its unseen mount. */
+	ONLY(ioctl, 1, UINT32_MAX, (uint32_t)FIFREEZE),
+	ONLY(ioctl, 1, UINT32_MAX, (uint32_t)FITHAW),
+	ANY(syncfs),
+	ANY(fsopen),
+	ANY(fsconfig),
+	ANY(fsmount),
+	/* Only for reading, and nothing that is not there. */
+	ONLY(openat, 2, O_ACCMODE | O_CREAT | O_TRUNC | O_PATH, O_RDONLY),
+	/* Its superblock. */
+	ONLY(bpf, 0, UINT32_MAX, BPF_PROG_TEST_RUN),
+	ONLY(bpf, 0, UINT32_MAX, BPF_MAP_LOOKUP_ELEM),
+	ONLY(bpf, 0, UINT32_MAX, BPF_MAP_DELETE_ELEM),
+	ANY(getrandom),
+#ifdef SYS_newfstatat
+	ANY(newfstatat),
+#endif
+	ANY(fstat),
+	/* Those who hold. */
+	ANY(accept4),
+	ANY(recvmsg),
+	ANY(sendto),
+	ANY(sendmsg),
+	ANY(shutdown),
+	ANY(getsockopt),
+	ONLY(setsockopt, 2, UINT32_MAX, SO_PASSCRED),
+	ANY(getpeername),
+	ANY(close),
+	ANY(read),
+	ANY(write),
+	ANY(unlinkat),
+	/* The loop, its thread, the other process. */
+	ANY(epoll_create1),
+	ANY(epoll_ctl),
+	ANY(epoll_pwait),
+	ANY(ppoll),
+#ifdef SYS_epoll_wait
+	ANY(epoll_wait),
+	ANY(poll),
+#endif
+	ANY(eventfd2),
+	ANY(pipe2),
+	ONLY(fcntl, 1, UINT32_MAX, F_SETFL),
+	ANY(futex),
+	ONLY(clone, FLAGS, NAMESPACES, 0),
+	ANY(set_robust_list),
+#ifdef SYS_rseq
+	ANY(rseq),
+#endif
+	ANY(pidfd_open),
+	ANY(pidfd_send_signal),
+	ANY(kill),
+	ANY(wait4),
+	ANY(rt_sigprocmask),
+	ANY(rt_sigtimedwait),
+	ANY(rt_sigaction),
+	ANY(rt_sigreturn),
+	ANY(restart_syscall),
+	ANY(clock_gettime),
+	ANY(clock_nanosleep),
+	ANY(nanosleep),
+	/* Memory, none of which may be executed that could be written. */
+	ANY(brk),
+	ONLY(mmap, 2, PROT_EXEC, 0),
+	ONLY(mprotect, 2, PROT_EXEC, 0),
+	ANY(munmap),
+	ANY(mremap),
+	ANY(madvise),
+	ANY(mlockall),
+	ANY(sched_getaffinity), /* the C library asks how many heaps are worth their memory */
+	/* The end, also by abort(3). */
+	ANY(getpid),
+	ANY(gettid),
+	ANY(tgkill),
+	ANY(exit),
+	ANY(exit_group),
+};
+
+void confine(void)
+{
+	/*
+	 * To freeze, to mount and to run the program; to open the root directory, whoever it belongs to,
+	 * without changing its time of access; and to have all memory locked.
+	 */
+	keep_capabilities(1ULL << CAP_SYS_ADMIN | 1ULL << CAP_DAC_READ_SEARCH | 1ULL << CAP_FOWNER |
+			  1ULL << CAP_IPC_LOCK);
+	/* Best effort, like all that the client may have been denied. */
+	keep_calls(allowed, sizeof(allowed) / sizeof(allowed[0]));
+}

@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * The thread that closes what others have sent. With the last copy of a socket goes all that still lies in
+ * it, and the last close of a file that was deleted on what is frozen waits for the thaw.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <unistd.h>
+
+#include "loop.h"
+
+#define STACK_SIZE (16 * 1024) /* all of it is locked in memory */
+
+static int queue[2] = {-1, -1};
+
+static void *run(void *arg)
+{
+	int fd;
+
+	block_signals();
+	for (;;)
+		if (read(queue[0], &fd, sizeof(fd)) == sizeof(fd))
+			close(fd);
+	return NULL;
+}
+
+int release_start(void)
+{
+	pthread_attr_t attr;
+	pthread_t thread;
+	int ret;
+
+	if (pipe2(queue, O_CLOEXEC))
+		return -errno;
+	/* The reader waits. */
+	fcntl(queue[1], F_SETFL, O_NONBLOCK);
+	pthread_attr_init(&attr);
+	pthread_attr_setstacksize(&attr, STACK_SIZE);
+	ret = pthread_create(&thread, &attr, run, NULL);
+	block_signals();
+	return -ret;
+}
+
+void release(int fd)
+{
+	if (fd < 0)
+		return;
+	/* Thousands are left there: one that waits now, too, the watcher gives up. */
+	if (write(queue[1], &fd, sizeof(fd)) != sizeof(fd))
+		close(fd);
+}

@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# shellcheck shell=bash disable=SC2154,SC2317
+# One system call fails: each of every kind, in the tool or in a helper of it. Sourced by run.
+
+nth=$build/tests/faults/nth
+# So many of a kind, from one that the seed chooses on; 0: all of them.
+most=${FREEZEFD_FAULTS_MOST:-5}
+seed=${FREEZEFD_FAULTS_SEED:-$RANDOM}
+echo "# FREEZEFD_FAULTS_SEED=$seed FREEZEFD_FAULTS_MOST=$most"
+
+kinds=(
+	'memory ENOMEM 12' 'files EMFILE 24' 'processes EAGAIN 11' 'exec EACCES 13' 'sockets ENOBUFS 105' 'receive EPERM 1'
+	'mount EPERM 1' 'look EACCES 13' 'bpf EPERM 1' 'ioctl EPERM 1' 'sync EIO 5' 'limits EPERM 1' 'wait ENOMEM 12'
+	'names ENOSPC 28'
+)
+
+# fault KIND ERROR N ARGUMENT...: freezefd of which that call fails. Its status in $got, how many calls there were in
+# $count, the one that failed in $call, what is wrong in $wrong. $nth_pid is there until the last process has ended.
+fault() {
+	local kind=$1 error=$2 n=$3
+	shift 3
+	rm -f "$work/result"
+	got=-1 count=0 call=- wrong=
+	"$nth" "$work/result" "$kind" "$error" "$n" "$freezefd" "$@" >"$out" 2>"$err" </dev/null &
+	nth_pid=$!
+	AWAIT=60 await nth_decided || wrong="no end within 60 s"
+	read -r got count call <"$work/result" || wrong+=" no result"
+}
+nth_decided() { [[ -e $work/result ]] || nth_ended; }
+nth_ended() { ! kill -0 "$nth_pid" 2>/dev/null; }
+
+# verdict STATUS...: it ended with one of these, and with a message unless it is 0.
+verdict() {
+	local status
+	for status; do
+		((got == status)) || continue
+		((got == 0)) || grep -q '^freezefd: .*[a-z]' "$err" || wrong+="exit status $got without a message: $(<"$err")"
+		return
+	done
+	wrong+="exit status $got: $(<"$err")"
+}
+
+# attempt STATUSES KIND ERROR N ARGUMENT...
+attempt() {
+	local statuses=$1
+	shift
+	before
+	fault "$@"
+	# shellcheck disable=SC2086
+	verdict $statuses
+	after
+	nothing_frozen || { wrong+=" left frozen"; "$freezefd" thaw --force "$device" 2>/dev/null; }
+	AWAIT=30 await nth_ended || { wrong+=" a process of it stays"; kill -KILL "$nth_pid"; }
+	wait "$nth_pid" 2>/dev/null
+}
+
+# sweep WHAT STATUSES ARGUMENT...: each call of each kind fails, and it ends with one of the statuses.
+sweep() {
+	local what=$1 statuses=$2 one kind name error problem n i total
+	shift 2
+	for one in "${kinds[@]}"; do
+		read -r kind name error <<<"$one"
+		attempt 0 "$kind" "$error" 0 "$@"
+		problem=${wrong:+"without a fault: $wrong"$'\n'} total=$count
+		local tries=$((most && total > most ? most : total))
+		for ((i = 0; i < tries; i++)); do
+			n=$((1 + (seed + i * total / tries) % total))
+			attempt "$statuses" "$kind" "$error" "$n" "$@"
+			[[ ! $wrong ]] || problem+="$n of $total, $call: $wrong"$'\n'
+		done
+		if [[ $problem ]]; then
+			not_ok "$what: a call '$kind' fails with $name" "$problem"
+		else
+			ok "$what: a call '$kind' fails with $name, $tries of $total"
+		fi
+	done
+}
+
+before() { :; }
+after() { :; }
+
+if [[ ! -x $nth ]]; then
+	skip "a system call fails" "built without libseccomp"
+	return
+fi
+
+sweep run '0 124 125 126' run --timeout 60s "$mnt" -- true
+sweep hold '0 1 124' hold --timeout 60s "$mnt"
+
+# A hold that is there can be ended, by what is told of it.
+after() {
+	((got == 0)) || return
+	"$freezefd" release "$(<"$out")" 2>"$work/released" || (($? == 124)) || wrong+=" release: $(<"$work/released")"
+}
+sweep "hold --detach" '0 1 124' hold --detach --timeout 60s "$mnt"
+
+before() { name=$("$freezefd" hold --detach --timeout 60s "$mnt"); }
+after() { "$freezefd" release "$name" 2>"$work/released" || (($? == 124)) || wrong+=" release: $(<"$work/released")"; }
+sweep status '0 1' status "$mnt"
+sweep list '0 1' list
+sweep "thaw --force" '0 1' thaw --force "$mnt"
+before() { :; }
+after() { :; }

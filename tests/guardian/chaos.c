@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
  * Two clients make holds, hand them to each other, thaw, freeze again and renew
- * them; at random moments somebody of the party is killed or stopped: a client,
- * the guardian or its watcher, never both of those in one round. After each
- * round the filesystem must be thawed in time and nobody left.
+ * them; at random moments somebody of the party is killed or stopped: a client or,
+ * with the engine guardian, the guardian or its watcher, never both of those in one
+ * round. After each round the filesystem must be thawed in time and nobody left.
  *
  * The seed decides who does what and who is hit; the moments are as the machine
  * has them.
@@ -390,12 +390,12 @@ int main(int argc, char **argv)
 		perror(argv[1]);
 		return EXIT_FAILURE;
 	}
-	setenv("FREEZEFD_ENGINE", "guardian", 1);
 	engine = freezefd_engine(target);
 	if (!engine) {
-		fprintf(stderr, "no guardian engine here: %m\n");
+		fprintf(stderr, "no such engine here: %m\n");
 		return EXIT_FAILURE;
 	}
+	printf("# engine %s\n", engine);
 	setvbuf(stdout, NULL, _IOLBF, BUFSIZ);
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
 	/* That we wait for a processor is not to be measured. */

@@ -98,7 +98,11 @@ static int list(void)
 	return 0;
 }
 
-/* Entries from one up to before another one; of the last one the first half only if that is wanted. */
+/*
+ * Entries from one up to before another one; of the last one the first half only if that is wanted, in blocks of 4 KiB.
+ * A smaller block is not torn: XFS counts on that, whose recovery leaves alone what has a newer LSN in its first sector
+ * (xlog_recover_get_buf_lsn() in fs/xfs/xfs_buf_item_recover.c, Linux 7.3).
+ */
 static int replay(const char *device, uint64_t from, uint64_t to, bool half)
 {
 	int fd = open(device, O_WRONLY | O_CLOEXEC);
@@ -119,7 +123,7 @@ static int replay(const char *device, uint64_t from, uint64_t to, bool half)
 			err(1, "memory");
 		read_all(log_fd, data, size, entry.data);
 		if (half && i == to - 1)
-			size = entry.sectors / 2 * LOG_SECTOR;
+			size = entry.sectors / 16 * 8 * LOG_SECTOR;
 		if (pwrite(fd, data, size, (off_t)entry.sector * LOG_SECTOR) != (ssize_t)size)
 			err(1, "%s", device);
 		free(data);

@@ -11,22 +11,30 @@ echo "# FREEZEFD_FAULTS_SEED=$seed FREEZEFD_FAULTS_MOST=$most"
 kinds=(
 	'memory ENOMEM 12' 'files EMFILE 24' 'processes EAGAIN 11' 'exec EACCES 13' 'sockets ENOBUFS 105' 'receive EPERM 1'
 	'mount EPERM 1' 'look EACCES 13' 'bpf EPERM 1' 'ioctl EPERM 1' 'sync EIO 5' 'limits EPERM 1' 'wait ENOMEM 12'
-	'names ENOSPC 28'
+	'names ENOSPC 28' 'steps KILL KILL' 'steps STOP STOP'
 )
+[[ ! ${FREEZEFD_FAULTS_KIND:-} ]] || mapfile -t kinds < <(printf '%s\n' "${kinds[@]}" | grep -E "$FREEZEFD_FAULTS_KIND")
 
 # fault KIND ERROR N ARGUMENT...: freezefd of which that call fails. Its status in $got, how many calls there were in
 # $count, the one that failed in $call, what is wrong in $wrong. $nth_pid is there until the last process has ended.
 fault() {
 	local kind=$1 error=$2 n=$3
 	shift 3
-	rm -f "$work/result"
+	rm -f "$work/result"*
 	got=-1 count=0 call=- wrong=
 	"$nth" "$work/result" "$kind" "$error" "$n" "$freezefd" "$@" >"$out" 2>"$err" </dev/null &
 	nth_pid=$!
-	AWAIT=60 await nth_decided || wrong="no end within 60 s"
+	if [[ $error = STOP ]]; then
+		# The deadline counts for one who is stopped, too. Then it goes on.
+		AWAIT=60 await nth_stopped_or_decided || wrong="no end within 60 s"
+		[[ ! -e $work/result.stopped ]] || nothing_frozen || wrong+=" frozen while it is stopped"
+		[[ ! -e $work/result.stopped ]] || kill -CONT "$(<"$work/result.stopped")" 2>/dev/null
+	fi
+	AWAIT=60 await nth_decided || wrong+=" no end within 60 s"
 	read -r got count call <"$work/result" || wrong+=" no result"
 }
 nth_decided() { [[ -e $work/result ]] || nth_ended; }
+nth_stopped_or_decided() { [[ -e $work/result.stopped ]] || nth_decided; }
 nth_ended() { ! kill -0 "$nth_pid" 2>/dev/null; }
 
 # verdict STATUS...: it ended with one of these, and with a message unless it is 0.
@@ -45,9 +53,11 @@ attempt() {
 	local statuses=$1
 	shift
 	before
+	# A deadline that is worth waiting for.
+	[[ $2 != STOP || $3 = 0 ]] || set -- "${@/#60s/4s}"
 	fault "$@"
 	# shellcheck disable=SC2086
-	verdict $statuses
+	if [[ $2 != KILL ]] || ((got < 128)); then verdict $statuses; fi
 	after
 	nothing_frozen || { wrong+=" left frozen"; "$freezefd" thaw --force "$device" 2>/dev/null; }
 	AWAIT=30 await nth_ended || { wrong+=" a process of it stays"; kill -KILL "$nth_pid"; }
@@ -87,13 +97,15 @@ fi
 sweep run '0 124 125 126' run --timeout 60s "$mnt" -- true
 sweep hold '0 1 124' hold --timeout 60s "$mnt"
 
-# A hold that is there can be ended, by what is told of it.
+# A hold that is there can be ended, by what is told of it. Who was killed may have told of one that is not.
 after() {
-	((got == 0)) || return
-	"$freezefd" release "$(<"$out")" 2>"$work/released" || (($? == 124)) || wrong+=" release: $(<"$work/released")"
+	[[ -s $out ]] || return
+	"$freezefd" release "$(<"$out")" 2>"$work/released" || (($? == 124 || got)) || wrong+=" release: $(<"$work/released")"
 }
 sweep "hold --detach" '0 1 124' hold --detach --timeout 60s "$mnt"
 
+# The hold is another's now, and stays when these are killed or stopped.
+mapfile -t kinds < <(printf "%s\n" "${kinds[@]}" | grep -v "^steps")
 before() { name=$("$freezefd" hold --detach --timeout 60s "$mnt"); }
 after() { "$freezefd" release "$name" 2>"$work/released" || (($? == 124)) || wrong+=" release: $(<"$work/released")"; }
 sweep status '0 1' status "$mnt"

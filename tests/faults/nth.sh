@@ -66,10 +66,10 @@ attempt() {
 
 # sweep WHAT STATUSES ARGUMENT...: each call of each kind fails, and it ends with one of the statuses.
 sweep() {
-	local what=$1 statuses=$2 one kind name error problem n i total
+	local what=$1 statuses=$2 one kind errno error problem n i total
 	shift 2
 	for one in "${kinds[@]}"; do
-		read -r kind name error <<<"$one"
+		read -r kind errno error <<<"$one"
 		attempt 0 "$kind" "$error" 0 "$@"
 		problem=${wrong:+"without a fault: $wrong"$'\n'} total=$count
 		local tries=$((most && total > most ? most : total))
@@ -79,9 +79,9 @@ sweep() {
 			[[ ! $wrong ]] || problem+="$n of $total, $call: $wrong"$'\n'
 		done
 		if [[ $problem ]]; then
-			not_ok "$what: a call '$kind' fails with $name" "$problem"
+			not_ok "$what: a call '$kind' fails with $errno" "$problem"
 		else
-			ok "$what: a call '$kind' fails with $name, $tries of $total"
+			ok "$what: a call '$kind' fails with $errno, $tries of $total"
 		fi
 	done
 }
@@ -94,7 +94,18 @@ if [[ ! -x $nth ]]; then
 	return
 fi
 
-sweep run '0 124 125 126' run --timeout 60s "$mnt" -- true
+# denied ARGUMENT...: as by a profile of seccomp, AppArmor or SELinux, all calls of a kind.
+denied() {
+	local kind problem=''
+	for kind in bpf mount exec sockets receive processes look limits names; do
+		attempt '0 124 125 126 127' "$kind" 1 1- "$@"
+		[[ ! $wrong ]] || problem+="$kind: $wrong"$'\n'
+	done
+	result "run: all calls of a kind are denied" "$problem"
+}
+denied run --timeout 60s "$mnt" -- true
+
+sweep run '0 124 125 126 127' run --timeout 60s "$mnt" -- true
 sweep hold '0 1 124' hold --timeout 60s "$mnt"
 
 # A hold that is there can be ended, by what is told of it. Who was killed may have told of one that is not.

@@ -20,6 +20,9 @@
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 
+#include <linux/capability.h>
+
+#include "../common/confine.h"
 #include "../common/superblock-bpf.h"
 
 extern const unsigned char _binary_bpf_superblock_bpf_start[], _binary_bpf_superblock_bpf_end[];
@@ -116,6 +119,9 @@ int main(void)
 	int type, fds[2], ret;
 	socklen_t len = sizeof(type);
 
+	/* To load it, to find the types of modules, to lock memory before Linux 5.11. */
+	keep_capabilities(1ULL << CAP_BPF | 1ULL << CAP_PERFMON | 1ULL << CAP_SYS_ADMIN |
+			  1ULL << CAP_SYS_RESOURCE);
 	if (getsockopt(STDIN_FILENO, SOL_SOCKET, SO_TYPE, &type, &len) == 0) {
 		libbpf_set_print(silent);
 		ret = load(fds);

@@ -51,7 +51,7 @@ because(struct verdict *verdict, const char *cure, const char *fmt, ...)
 
 	va_start(args, fmt);
 	if (vasprintf(&verdict->reason, fmt, args) < 0)
-		abort();
+		out_of_memory();
 	va_end(args);
 	verdict->cure = copy(cure);
 }

@@ -58,7 +58,7 @@ static bool answer(struct call *call, int err)
 	pthread_mutex_unlock(&guard.lock);
 
 	if (seccomp_notify_alloc(NULL, &response))
-		abort();
+		out_of_memory();
 	response->id = call->id;
 	/* These the library has, and no FIFREEZE. */
 	response->error = err == -ENOTRECOVERABLE || err == -ELIBACC || err == -ENOSYS ? -EIO : err;
@@ -385,7 +385,7 @@ void receive_call(void)
 	struct call *call;
 
 	if (seccomp_notify_alloc(&notice, NULL))
-		abort();
+		out_of_memory();
 	/* Who called may have been killed before. */
 	if (!seccomp_notify_receive(guard.listener, notice)) {
 		call = array(NULL, 1, sizeof(*call));

@@ -32,7 +32,7 @@ void guard_note(const char *about, const char *fmt, ...)
 	*message = (struct message){.about = copy(about)};
 	va_start(args, fmt);
 	if (vasprintf(&message->text, fmt, args) < 0)
-		abort();
+		out_of_memory();
 	va_end(args);
 	pthread_mutex_lock(&guard.lock);
 	*guard.last = message;

@@ -196,6 +196,8 @@ static int run(char **command)
 	if (status)
 		return status;
 	signal(SIGPIPE, SIG_IGN);
+	/* Not before: the agent may be a set-user-ID program. */
+	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
 	sigaction(CANCEL, &cancel, NULL);
 	status = watch(agent);
 	drop_rest();

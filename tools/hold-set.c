@@ -118,7 +118,7 @@ static void add_hold(struct holds *holds, const struct packet *packet, size_t si
 	for (size_t i = 0; i < PACKET_STRINGS; i++) {
 		*strings[i] = get(packet, size, &at);
 		if (!*strings[i])
-			abort();
+			out_of_memory();
 	}
 	holds->hold = array(holds->hold, holds->count + 1, sizeof(*holds->hold));
 	holds->poll = array(holds->poll, holds->count + 2, sizeof(*holds->poll));
@@ -262,7 +262,7 @@ void holds_thaw(struct holds *holds)
 	for (size_t i = 0; i < holds->count; i++)
 		fds[i] = holds->poll[i].fd;
 	if (holds->frozen && freezefd_thaw_group(fds, holds->count, results) == -ENOMEM)
-		abort(); /* which thaws */
+		out_of_memory(); /* which thaws */
 	for (size_t i = 0; holds->frozen && i < holds->count; i++) {
 		struct hold *hold = &holds->hold[i];
 

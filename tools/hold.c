@@ -59,7 +59,7 @@ static char *announcement(const struct holds *holds, const char *name, bool json
 	}
 	out = open_memstream(&string, &size);
 	if (!out)
-		abort();
+		out_of_memory();
 	table_write(table, out);
 	fclose(out);
 	return string;

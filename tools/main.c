@@ -10,9 +10,10 @@
 static const struct verb {
 	const char *name, *help;
 	int (*run)(int argc, char **argv);
+	int cannot; /* its exit status when it fails itself; 0: EXIT_FAILURE */
 } verbs[] = {
 	{"status", "what is frozen, since when, by whom", cmd_status},
-	{"run", "freeze, run a command, thaw", cmd_run},
+	{"run", "freeze, run a command, thaw", cmd_run, EXIT_CANNOT_FREEZE},
 	{"hold", "freeze until the end of input or a signal, or in the background", cmd_hold},
 	{"release", "end a hold that is in the background", cmd_release},
 	{"thaw", "end somebody else's freeze", cmd_thaw},
@@ -21,7 +22,7 @@ static const struct verb {
 	{"doctor", "which engines work here, and what would make others work", cmd_doctor},
 #ifdef WITH_GUARD
 	{"guard", "run an agent that freezes with FIFREEZE; what it froze thaws with its end",
-	 cmd_guard},
+	 cmd_guard, EXIT_CANNOT_FREEZE},
 #endif
 };
 
@@ -69,6 +70,8 @@ static int call(int argc, char **argv)
 	for (size_t i = 0; i < ARRAY_SIZE(verbs); i++) {
 		if (strcmp(name, verbs[i].name) != 0)
 			continue;
+		if (verbs[i].cannot)
+			status_without_memory = verbs[i].cannot;
 		called = text("freezefd %s", name); /* for getopt's messages */
 		argv[1] = called;
 		status = verbs[i].run(argc - 1, argv + 1);

@@ -33,7 +33,7 @@ static char *label(const char *name, const char *string)
 	FILE *out = open_memstream(&line, &size);
 
 	if (!out)
-		abort();
+		out_of_memory();
 	fprintf(out, "%s=\"", name);
 	for (const char *at = valid; *at; at++) {
 		if (*at == '\\' || *at == '"')
@@ -202,7 +202,7 @@ static int replace(const char *file, const struct metrics *metrics)
 	}
 	out = open_memstream(&content, &size);
 	if (!out)
-		abort();
+		out_of_memory();
 	put_all(out, metrics);
 	fclose(out);
 	err = replace_file(file, content, 0644);

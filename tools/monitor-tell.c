@@ -65,7 +65,7 @@ static void tell_text(struct monitor *monitor, const struct followed *fs, const 
 	FILE *out = open_memstream(&line, &size);
 
 	if (!out)
-		abort();
+		out_of_memory();
 	fprintf(out, "%s %-8s %s %s %s", time, event->what, fs->target ? fs->target : "-",
 		fs->source ? fs->source : "-", fs->engine ? fs->engine : "-");
 	if (event->reason)

@@ -386,7 +386,7 @@ int cmd_monitor(int argc, char **argv)
 	} else {
 		monitor.lines = open_memstream(&monitor.text, &monitor.size);
 		if (!monitor.lines)
-			abort();
+			out_of_memory();
 		status = follow(&monitor, interval);
 		fclose(monitor.lines);
 		free(monitor.text);

@@ -84,13 +84,13 @@ struct table *table_new(const char *name, const struct column *columns, size_t c
 	scols_init_debug(0);
 	table->scols = scols_new_table();
 	if (!table->scols)
-		abort();
+		out_of_memory();
 	scols_table_set_name(table->scols, name);
 	scols_table_enable_json(table->scols, options->json);
 	scols_table_enable_noheadings(table->scols, options->noheadings);
 	for (size_t i = 0; i < table->count; i++)
 		if (!add_column(table, &columns[table->shown[i]]))
-			abort();
+			out_of_memory();
 	return table;
 }
 
@@ -107,7 +107,7 @@ void table_row(struct table *table, char **cells)
 	struct libscols_line *line = scols_table_new_line(table->scols, NULL);
 
 	if (!line)
-		abort();
+		out_of_memory();
 	for (size_t i = 0; i < table->count; i++) {
 		char *cell = cells[table->shown[i]], *valid;
 
@@ -116,7 +116,7 @@ void table_row(struct table *table, char **cells)
 		/* libsmartcols escapes in JSON what has to be, but for what is no UTF-8. */
 		valid = scols_table_is_json(table->scols) ? escape(cell, false) : copy(cell);
 		if (scols_line_refer_data(line, i, valid))
-			abort();
+			out_of_memory();
 	}
 	for (size_t i = 0; i < table->total; i++)
 		free(cells[i]);

@@ -19,12 +19,20 @@
 
 #define NSEC_PER_SEC UINT64_C(1000000000)
 
+int status_without_memory = EXIT_FAILURE;
+
+void out_of_memory(void)
+{
+	/* What is held thaws first: standard error may lie on it. */
+	close_range(STDERR_FILENO + 1, ~0U, 0);
+	fputs("freezefd: out of memory\n", stderr);
+	exit(status_without_memory);
+}
+
 static void *need(void *memory)
 {
-	if (!memory) {
-		fputs("freezefd: out of memory\n", stderr);
-		exit(EXIT_FAILURE);
-	}
+	if (!memory)
+		out_of_memory();
 	return memory;
 }
 

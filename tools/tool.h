@@ -77,6 +77,10 @@ char *show_duration(uint64_t ns, bool json);
 /* The moment this long ago, ISO 8601. Freed by the caller. */
 char *format_since(uint64_t ns);
 
+/* Of a verb whose own failures have another one than EXIT_FAILURE. */
+extern int status_without_memory;
+/* Thaws, complains, exits with that. */
+void out_of_memory(void) __attribute__((noreturn));
 /* asprintf() and strdup() that do not return without memory. */
 char *text(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 char *copy(const char *text);

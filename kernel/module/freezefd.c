@@ -1167,6 +1167,10 @@ static int thaw_user_holds(struct super_block *sb, struct block_device *bdev,
 		/* gfs2 takes it for granted that there is such a hold. */
 		if (!user_holds(sb))
 			break;
+#else
+		/* A worker may wait long for s_umount of what a user has mounted. */
+		if (READ_ONCE(sb->s_writers.frozen) != SB_FREEZE_COMPLETE)
+			break;
 #endif
 		error = super_thaw(sb, FREEZE_HOLDER_USERSPACE);
 #ifdef HAVE_FREEZE_HOLDERS

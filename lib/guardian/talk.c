@@ -13,6 +13,8 @@
 #include "client.h"
 #include "spawn.h"
 
+#define MAX_ERRNO 4095
+
 static int send_request(int socket, const struct guardian_request *request, int fd, int flags)
 {
 	union {
@@ -60,7 +62,12 @@ static int receive_reply(int socket, uint32_t op, struct guardian_reply *reply)
 	}
 	if (n < 0 && errno == EAGAIN)
 		return -ETIMEDOUT;
-	return n == sizeof(*reply) ? 0 : -EPIPE;
+	if (n != sizeof(*reply))
+		return -EPIPE;
+	/* Who handed us the descriptor may have made it himself. */
+	if (reply->error > 0 || reply->error < -MAX_ERRNO)
+		reply->error = -EPROTO;
+	return 0;
 }
 
 int ask(int fd, uint32_t op, uint64_t timeout_ns, struct guardian_reply *reply)

@@ -261,3 +261,51 @@ TEST(C11, "the numbers of superblocks tell nothing of where they lie in memory, 
 	check_eq(other.id, first.id);
 	check_eq(sb_read_id(reader, first.id ^ 1, &other), -ENODEV);
 }
+
+/* Answers each request in another wrong way. */
+static void answer_wrong(int socket)
+{
+	struct guardian_reply reply;
+	int to;
+
+	for (unsigned int i = 0;; i++) {
+		to = receive_fd(socket);
+		if (to < 0)
+			return;
+		memset(&reply, i % 5 == 4 ? 0xff : 0, sizeof(reply));
+		reply.error = (int[]){EIO, INT32_MIN, -4096, 0, -1}[i % 5];
+		reply.told = ~0ULL;
+		if (i % 6)
+			send(to, &reply, i % 4 ? sizeof(reply) : 3, MSG_NOSIGNAL);
+		close(to);
+	}
+}
+
+TEST(C12, "what only looks like a freeze descriptor, whose maker answers as he likes, gives errors")
+{
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	struct freezefd_status status;
+	int pair[2];
+	pid_t peer;
+
+	memcpy(address.sun_path + 1, GUARDIAN_HOLD "x", sizeof(GUARDIAN_HOLD));
+	check(!socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair));
+	check(!bind(pair[1], (struct sockaddr *)&address, sizeof(address)));
+	check(is_guardian(pair[0]));
+	IN_CHILD(peer) {
+		close(pair[0]);
+		answer_wrong(pair[1]);
+	}
+	close(pair[1]);
+	for (int i = 0; i < 60; i++) {
+		int ret[] = {freezefd_thaw(pair[0]), freezefd_freeze(pair[0]),
+			     freezefd_set_timeout(pair[0], SECOND),
+			     freezefd_status(pair[0], &status)};
+
+		for (size_t j = 0; j < ARRAY_SIZE(ret); j++)
+			check(ret[j] <= 0 && ret[j] > -4096);
+	}
+	kill(peer, SIGKILL);
+	end_of(peer);
+	check(freezefd_thaw(pair[0]) < 0);
+}

@@ -143,6 +143,22 @@ TEST(C11, "whoever is given the descriptor may use it")
 	check_state(dir, THAWED);
 }
 
+TEST(C11, "who has a descriptor uses it in namespaces of his own, too")
+{
+	int fd = hold(dir);
+	pid_t child;
+
+	IN_CHILD(child) {
+		become_root_of_nothing();
+		check(!unshare(CLONE_NEWNET | CLONE_NEWIPC));
+		check_eq(freezefd_open(dir, NULL), -EPERM);
+		use_all(fd);
+	}
+	reap(child);
+	check_hold(fd, HELD);
+	check_eq(freezefd_thaw(fd), 0);
+}
+
 TEST(C11, "whoever is given the descriptor gets no more time than it was made with")
 {
 	const uint64_t limit = 3600 * SECOND;

@@ -8,6 +8,7 @@
 #include <poll.h>
 #include <seccomp.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,7 +21,8 @@
 static const char usage[] =
 	"Usage: nth RESULT KIND ERROR N COMMAND [ARGUMENT...]\n"
 	"Run COMMAND; its N-th system call of a KIND, or of a comma-separated list of names, fails with\n"
-	"ERROR, a number. With N- all from the N-th on fail. 0: none.\n"
+	"ERROR, a number. With N- all from the N-th on fail. 0: none. Instead of an ERROR, KILL or STOP: then\n"
+	"the process gets that signal before the call; the number of one that is stopped is written to RESULT.stopped.\n"
 	"When the command has ended its status is written to the file RESULT, and how many such calls\n"
 	"there have been. Goes on until its last child has ended.\n"
 	"Calls count from the first fcntl() on of a program called freezefd: not those of ld.so.\n";
@@ -49,6 +51,11 @@ static const struct kind {
 	 "prlimit64,setrlimit,sched_setaffinity,sched_setscheduler,setpriority,ioprio_set,prctl,setresuid,"
 	 "capset,seccomp"},
 	{"wait", "epoll_ctl,epoll_wait,epoll_pwait,poll,ppoll,wait4,waitid"},
+	/* Where to be killed or stopped: before whatever others see. */
+	{"steps",
+	 "socketpair,clone,clone3,fork,vfork,execve,sendmsg,recvmsg,sendto,recvfrom,ioctl,fsopen,fsconfig,"
+	 "fsmount,openat,mount,pivot_root,unshare,setns,connect,bind,listen,accept4,syncfs,unlink,unlinkat,"
+	 "mlockall,pidfd_open,flock,kill,pidfd_send_signal,eventfd2,epoll_create1,prctl,write"},
 	{"names", "unlink,unlinkat,rename,mkdir,flock,umask"},
 };
 
@@ -123,7 +130,44 @@ static int is_ours(const struct seccomp_notif *notice)
 static unsigned int count;
 static const char *failed = "-";
 
-static void serve(int fd, int error, unsigned int n, int all)
+static const char *result;
+
+/* Nobody sees half of it. */
+static void __attribute__((format(printf, 2, 3)))
+write_file(const char *suffix, const char *fmt, ...)
+{
+	char *path, *temporary;
+	va_list args;
+	FILE *file;
+
+	if (asprintf(&path, "%s%s", result, suffix) < 0 || asprintf(&temporary, "%s.new", path) < 0)
+		die(result, ENOMEM);
+	file = fopen(temporary, "we");
+	if (!file)
+		die(temporary, errno);
+	va_start(args, fmt);
+	vfprintf(file, fmt, args);
+	va_end(args);
+	if (fclose(file) || rename(temporary, path))
+		die(path, errno);
+	free(temporary);
+	free(path);
+}
+
+static void fault(pid_t process, const char *error, struct seccomp_notif_resp *response)
+{
+	if (!strcmp(error, "KILL")) {
+		kill(process, SIGKILL);
+	} else if (!strcmp(error, "STOP")) {
+		kill(process, SIGSTOP);
+		write_file(".stopped", "%d\n", process);
+	} else {
+		response->flags = 0;
+		response->error = -atoi(error);
+	}
+}
+
+static void serve(int fd, const char *error, unsigned int n, int all)
 {
 	struct seccomp_notif *notice;
 	struct seccomp_notif_resp *response;
@@ -138,31 +182,13 @@ static void serve(int fd, int error, unsigned int n, int all)
 		if (is_ours(notice)) {
 			count++;
 			if (n && (count == n || (all && count > n))) {
-				response->flags = 0;
-				response->error = -error;
+				fault(notice->pid, error, response);
 				failed = seccomp_syscall_resolve_num_arch(SCMP_ARCH_NATIVE, number);
 			}
 		}
 		seccomp_notify_respond(fd, response);
 	}
 	seccomp_notify_free(notice, response);
-}
-
-static void write_result(const char *path, int status)
-{
-	char *temporary;
-	FILE *file;
-
-	if (asprintf(&temporary, "%s.new", path) < 0)
-		die(path, ENOMEM);
-	file = fopen(temporary, "we");
-	if (!file)
-		die(temporary, errno);
-	fprintf(file, "%d %u %s\n",
-		WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status), count, failed);
-	if (fclose(file) || rename(temporary, path))
-		die(path, errno);
-	free(temporary);
 }
 
 int main(int argc, char **argv)
@@ -177,6 +203,7 @@ int main(int argc, char **argv)
 		fputs(usage, stderr);
 		return 2;
 	}
+	result = argv[1];
 	calls = argv[2];
 	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
 		if (!strcmp(kinds[i].name, argv[2]))
@@ -204,10 +231,13 @@ int main(int argc, char **argv)
 		if (poll(poll_, 2, -1) < 0)
 			continue;
 		if (poll_[0].revents & POLLIN)
-			serve(fd, atoi(argv[3]), n, *rest == '-');
+			serve(fd, argv[3], n, *rest == '-');
 		else if (poll_[1].revents && waitpid(child, &status, 0) == child) {
 			ended = 1;
-			write_result(argv[1], status);
+			write_file("", "%d %u %s\n",
+				   WIFSIGNALED(status) ? 128 + WTERMSIG(status)
+						       : WEXITSTATUS(status),
+				   count, failed);
 		} else if (poll_[0].revents & POLLHUP && ended)
 			return 0;
 	}

@@ -11,22 +11,30 @@ echo "# FREEZEFD_FAULTS_SEED=$seed FREEZEFD_FAULTS_MOST=$most"
 kinds=(
 	'memory ENOMEM 12' 'files EMFILE 24' 'processes EAGAIN 11' 'exec EACCES 13' 'sockets ENOBUFS 105' 'receive EPERM 1'
 	'mount EPERM 1' 'look EACCES 13' 'bpf EPERM 1' 'ioctl EPERM 1' 'sync EIO 5' 'limits EPERM 1' 'wait ENOMEM 12'
-	'names ENOSPC 28'
+	'names ENOSPC 28' 'steps KILL KILL' 'steps STOP STOP'
 )
+[[ ! ${FREEZEFD_FAULTS_KIND:-} ]] || mapfile -t kinds < <(printf '%s\n' "${kinds[@]}" | grep -E "$FREEZEFD_FAULTS_KIND")
 
 # fault KIND ERROR N ARGUMENT...: freezefd of which that call fails. Its status in $got, how many calls there were in
 # $count, the one that failed in $call, what is wrong in $wrong. $nth_pid is there until the last process has ended.
 fault() {
 	local kind=$1 error=$2 n=$3
 	shift 3
-	rm -f "$work/result"
+	rm -f "$work/result"*
 	got=-1 count=0 call=- wrong=
 	"$nth" "$work/result" "$kind" "$error" "$n" "$freezefd" "$@" >"$out" 2>"$err" </dev/null &
 	nth_pid=$!
-	AWAIT=60 await nth_decided || wrong="no end within 60 s"
+	if [[ $error = STOP ]]; then
+		# The deadline counts for one who is stopped, too. Then it goes on.
+		AWAIT=60 await nth_stopped_or_decided || wrong="no end within 60 s"
+		[[ ! -e $work/result.stopped ]] || nothing_frozen || wrong+=" frozen while it is stopped"
+		[[ ! -e $work/result.stopped ]] || kill -CONT "$(<"$work/result.stopped")" 2>/dev/null
+	fi
+	AWAIT=60 await nth_decided || wrong+=" no end within 60 s"
 	read -r got count call <"$work/result" || wrong+=" no result"
 }
 nth_decided() { [[ -e $work/result ]] || nth_ended; }
+nth_stopped_or_decided() { [[ -e $work/result.stopped ]] || nth_decided; }
 nth_ended() { ! kill -0 "$nth_pid" 2>/dev/null; }
 
 # verdict STATUS...: it ended with one of these, and with a message unless it is 0.
@@ -45,9 +53,11 @@ attempt() {
 	local statuses=$1
 	shift
 	before
+	# A deadline that is worth waiting for.
+	[[ $2 != STOP || $3 = 0 ]] || set -- "${@/#60s/4s}"
 	fault "$@"
 	# shellcheck disable=SC2086
-	verdict $statuses
+	if [[ $2 != KILL ]] || ((got < 128)); then verdict $statuses; fi
 	after
 	nothing_frozen || { wrong+=" left frozen"; "$freezefd" thaw --force "$device" 2>/dev/null; }
 	AWAIT=30 await nth_ended || { wrong+=" a process of it stays"; kill -KILL "$nth_pid"; }
@@ -56,10 +66,10 @@ attempt() {
 
 # sweep WHAT STATUSES ARGUMENT...: each call of each kind fails, and it ends with one of the statuses.
 sweep() {
-	local what=$1 statuses=$2 one kind name error problem n i total
+	local what=$1 statuses=$2 one kind errno error problem n i total
 	shift 2
 	for one in "${kinds[@]}"; do
-		read -r kind name error <<<"$one"
+		read -r kind errno error <<<"$one"
 		attempt 0 "$kind" "$error" 0 "$@"
 		problem=${wrong:+"without a fault: $wrong"$'\n'} total=$count
 		local tries=$((most && total > most ? most : total))
@@ -69,9 +79,9 @@ sweep() {
 			[[ ! $wrong ]] || problem+="$n of $total, $call: $wrong"$'\n'
 		done
 		if [[ $problem ]]; then
-			not_ok "$what: a call '$kind' fails with $name" "$problem"
+			not_ok "$what: a call '$kind' fails with $errno" "$problem"
 		else
-			ok "$what: a call '$kind' fails with $name, $tries of $total"
+			ok "$what: a call '$kind' fails with $errno, $tries of $total"
 		fi
 	done
 }
@@ -84,16 +94,29 @@ if [[ ! -x $nth ]]; then
 	return
 fi
 
-sweep run '0 124 125 126' run --timeout 60s "$mnt" -- true
+# denied ARGUMENT...: as by a profile of seccomp, AppArmor or SELinux, all calls of a kind.
+denied() {
+	local kind problem=''
+	for kind in bpf mount exec sockets receive processes look limits names; do
+		attempt '0 124 125 126 127' "$kind" 1 1- "$@"
+		[[ ! $wrong ]] || problem+="$kind: $wrong"$'\n'
+	done
+	result "run: all calls of a kind are denied" "$problem"
+}
+denied run --timeout 60s "$mnt" -- true
+
+sweep run '0 124 125 126 127' run --timeout 60s "$mnt" -- true
 sweep hold '0 1 124' hold --timeout 60s "$mnt"
 
-# A hold that is there can be ended, by what is told of it.
+# A hold that is there can be ended, by what is told of it. Who was killed may have told of one that is not.
 after() {
-	((got == 0)) || return
-	"$freezefd" release "$(<"$out")" 2>"$work/released" || (($? == 124)) || wrong+=" release: $(<"$work/released")"
+	[[ -s $out ]] || return
+	"$freezefd" release "$(<"$out")" 2>"$work/released" || (($? == 124 || got)) || wrong+=" release: $(<"$work/released")"
 }
 sweep "hold --detach" '0 1 124' hold --detach --timeout 60s "$mnt"
 
+# The hold is another's now, and stays when these are killed or stopped.
+mapfile -t kinds < <(printf "%s\n" "${kinds[@]}" | grep -v "^steps")
 before() { name=$("$freezefd" hold --detach --timeout 60s "$mnt"); }
 after() { "$freezefd" release "$name" 2>"$work/released" || (($? == 124)) || wrong+=" release: $(<"$work/released")"; }
 sweep status '0 1' status "$mnt"

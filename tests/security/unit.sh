@@ -30,7 +30,7 @@ for engine in guardian module; do
 	systemctl daemon-reload
 	rm -f $metrics
 	export FREEZEFD_ENGINE=$engine
-	hold=$("$freezefd" hold --detach --timeout 5m /srv)
+	hold=$("$freezefd" hold --detach --may-stay-frozen --timeout 5m /srv)
 	if systemctl start freezefd-metrics.service 2>"$out"; then
 		verdict "$engine: the unit sees what is frozen" grep -q '^freezefd_frozen{.*mountpoint="/srv".*} 1' $metrics
 		verdict "$engine: the unit sees who holds" grep -q '^freezefd_holds{.*mountpoint="/srv".*kind="descriptor"} 1' $metrics

@@ -216,7 +216,7 @@ bool mounts_upper(const struct mounts *mounts, dev_t overlay, struct mount *uppe
 	bool found;
 
 	if (!fs || strcmp(mnt_fs_get_fstype(fs), "overlay") != 0 ||
-	    mnt_fs_get_option(fs, "upperdir", &value, &len))
+	    mnt_fs_get_option(fs, "upperdir", &value, &len) || !value)
 		return false;
 	path = strndup(value, len);
 	found = path && mounts_of_file(mounts, AT_FDCWD, path, upper);
@@ -288,7 +288,7 @@ static int option_device(struct walk *walk, struct libmnt_fs *fs, const char *na
 	size_t len;
 	int depth = 0;
 
-	if (mnt_fs_get_option(fs, name, &value, &len))
+	if (mnt_fs_get_option(fs, name, &value, &len) || !value)
 		return 0;
 	path = strndup(value, len);
 	if (path && !stat(path, &st) && S_ISBLK(st.st_mode))

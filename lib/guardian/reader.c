@@ -2,6 +2,7 @@
 /* The guardian engine's reader of superblocks: loaded by a helper, kept for the process. */
 #include <errno.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -23,18 +24,21 @@ static struct sb_reader reader_of(uint64_t word)
 	return (struct sb_reader){.prog = (int)(word >> 32) - 1, .map = (int)(uint32_t)word - 1};
 }
 
-static int receive_fds(int socket, void *data, size_t size, int *fds, size_t count)
+/* What the helper says: an errno value, or 0 and the two. Those of any other answer are closed. */
+static int receive_fds(int socket, int fds[2])
 {
 	union {
 		struct cmsghdr align;
 		char space[CMSG_SPACE(2 * sizeof(int))];
 	} control = {0};
-	struct iovec iov = {.iov_base = data, .iov_len = size};
+	int error, ret;
+	struct iovec iov = {.iov_base = &error, .iov_len = sizeof(error)};
 	struct msghdr msg = {.msg_iov = &iov,
 			     .msg_iovlen = 1,
 			     .msg_control = &control,
 			     .msg_controllen = sizeof(control)};
 	struct cmsghdr *cmsg;
+	size_t count = 0;
 	ssize_t n;
 
 	do
@@ -43,23 +47,24 @@ static int receive_fds(int socket, void *data, size_t size, int *fds, size_t cou
 	if (n < 0)
 		return -errno;
 	cmsg = CMSG_FIRSTHDR(&msg);
-	if (msg.msg_flags & MSG_CTRUNC) {
-		/* There was room for one of them at the most. */
-		if (cmsg && cmsg->cmsg_len == CMSG_LEN(sizeof(int)))
-			close(*(int *)CMSG_DATA(cmsg));
-		return -EMFILE;
-	}
-	if (cmsg && cmsg->cmsg_level == SOL_SOCKET && cmsg->cmsg_type == SCM_RIGHTS &&
-	    cmsg->cmsg_len == CMSG_LEN(count * sizeof(int)))
+	if (cmsg && cmsg->cmsg_level == SOL_SOCKET && cmsg->cmsg_type == SCM_RIGHTS) {
+		count = (cmsg->cmsg_len - CMSG_LEN(0)) / sizeof(int);
 		memcpy(fds, CMSG_DATA(cmsg), count * sizeof(int));
+	}
+	if (msg.msg_flags & MSG_CTRUNC)
+		ret = -EMFILE;
+	else if (n == sizeof(error) && error > 0)
+		ret = -error;
 	else
-		fds[0] = -1;
-	return n == (ssize_t)size ? 0 : -ENOSYS;
+		ret = n == sizeof(error) && !error && count == 2 ? 0 : -ENOSYS;
+	while (ret && count)
+		close(fds[--count]);
+	return ret;
 }
 
 static int load(uint64_t *word)
 {
-	int pair[2], fds[2], ret, error;
+	int pair[2], fds[2], ret;
 	uint64_t none = 0;
 
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair))
@@ -67,12 +72,10 @@ static int load(uint64_t *word)
 	ret = spawn_helper("freezefd-load-bpf", &pair[1], 1);
 	close(pair[1]);
 	if (!ret)
-		ret = receive_fds(pair[0], &error, sizeof(error), fds, 2);
+		ret = receive_fds(pair[0], fds);
 	close(pair[0]);
 	if (ret)
 		return ret;
-	if (error || fds[0] < 0)
-		return error ? -error : -ENOSYS;
 	*word = (uint64_t)(fds[0] + 1) << 32 | (uint32_t)(fds[1] + 1);
 	if (!atomic_compare_exchange_strong(&cached_reader, &none, *word)) {
 		close(fds[0]);
@@ -84,6 +87,8 @@ static int load(uint64_t *word)
 
 int read_target(int target, struct sb_record *record, struct sb_reader *reader)
 {
+	/* Where nothing tells the path one more load would not either, each time. */
+	static _Atomic bool loaded_again;
 	uint64_t word = atomic_load(&cached_reader);
 	int ret;
 
@@ -91,7 +96,8 @@ int read_target(int target, struct sb_record *record, struct sb_reader *reader)
 		*reader = reader_of(word);
 		ret = sb_read(*reader, target, record);
 		/* It does not know a filesystem whose module was loaded later. */
-		if (ret != -ENOSYS && (ret || strcmp(record->type, "btrfs") || *record->path))
+		if (ret != -ENOSYS && (ret || strcmp(record->type, "btrfs") || *record->path ||
+				       atomic_exchange(&loaded_again, true)))
 			return ret;
 		atomic_compare_exchange_strong(&cached_reader, &word, 0);
 	}

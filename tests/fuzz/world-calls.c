@@ -328,28 +328,37 @@ WRAP(long, syscall, (long number, long a, long b, long c, long d, long e, long f
 	return number == SYS_pidfd_open ? eventfd(1, EFD_CLOEXEC) : fail(ENOSYS);
 }
 
-/* Peers that have answered, whose end is kept until the next one. */
+/* The end of its peer stays open until world_end(). */
 WRAP(int, connect, (int fd, const struct sockaddr *to, socklen_t size), (fd, to, size))
-	static int peer = -1;
 	const struct sockaddr_un *address = (const void *)to;
 	socklen_t len = sizeof(int);
 	size_t answer_size;
 	char *answer = tree_read(address->sun_path, &answer_size);
-	int pair[2], type;
+	int peer[2], type;
 
 	if (!answer)
 		return fail(ECONNREFUSED);
-	if (peer >= 0)
-		close(peer);
 	must(!getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len));
-	must(!__real_socketpair(AF_UNIX, type | SOCK_CLOEXEC, 0, pair));
-	must(__real_dup2(pair[0], fd) == fd);
-	close(pair[0]);
-	peer = pair[1];
-	send(peer, answer, answer_size, MSG_NOSIGNAL | MSG_DONTWAIT);
-	shutdown(peer, SHUT_WR);
+	must(!__real_socketpair(AF_UNIX, type | SOCK_CLOEXEC, 0, peer));
+	must(__real_dup2(peer[0], fd) == fd);
+	close(peer[0]);
+	send(peer[1], answer, answer_size, MSG_NOSIGNAL | MSG_DONTWAIT);
+	shutdown(peer[1], SHUT_WR);
 	free(answer);
 	return 0;
+}
+
+/* /probe: type, label and UUID, a line each. */
+WRAP(bool, probe_device, (dev_t device, struct probed *probed), (device, probed))
+	size_t size;
+	char *lines = tree_read("/probe", &size), *rest = lines;
+
+	*probed = (struct probed){0};
+	snprintf(probed->type, sizeof(probed->type), "%s", strsep(&rest, "\n") ?: "");
+	snprintf(probed->label, sizeof(probed->label), "%s", strsep(&rest, "\n") ?: "");
+	snprintf(probed->uuid, sizeof(probed->uuid), "%s", strsep(&rest, "\n") ?: "");
+	free(lines);
+	return true;
 }
 
 /* --- the engine --- */

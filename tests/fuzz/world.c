@@ -8,7 +8,8 @@
  *	@ PATH = 8:1 [0:33]	a block device, and which filesystem has the file behind this loop device
  *
  * The number at the end of a name is that of the mount it lies on. /status has a line for each filesystem
- * that the engine knows, and /freezer what the process that freezes sends: world-calls.c has the formats.
+ * that the engine knows, /freezer what the process that freezes sends, and /probe what is on a device: world-calls.c has
+ * the formats.
  * The file of a socket is what its peer answers.
  */
 #include <errno.h>
@@ -30,7 +31,7 @@
 
 bool world_on;
 char tree_path[64];
-static int root = -1;
+static int root = -1, first_fd;
 
 long __real_syscall(long number, ...);
 int __real_fstat64(int fd, struct stat *st);
@@ -204,6 +205,8 @@ void world_begin(const void *data, size_t size)
 	}
 	erase();
 	must(!mkdir(tree_path, 0700));
+	first_fd = dup(STDIN_FILENO);
+	close(first_fd);
 	root = open(tree_path, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	must(root >= 0);
 	first = size >= 2 && !memcmp(text, "@ ", 2) ? text : memmem(text, size, "\n@ ", 3);
@@ -216,7 +219,8 @@ void world_end(void)
 {
 	world_on = false;
 	mounts_forget();
-	close(root);
+	/* As at the end of a process. */
+	close_range((unsigned int)first_fd, ~0U, 0);
 	root = -1;
 }
 

@@ -33,6 +33,9 @@ size_t take_bytes(struct input *input, void *to, size_t size);
 /* Up to the next byte 0. Freed by the caller. */
 char *take_string(struct input *input);
 
+/* Sockets and the like that this process has open: libFuzzer has pipes and files. */
+int count_descriptors(void);
+
 /* --- output.c: what programs may print --- */
 
 bool is_utf8(const char *text, size_t size);
@@ -58,7 +61,9 @@ struct printed {
 /* Runs the tool in that world. argv[argc] is NULL; the strings may be changed. */
 struct printed world_run(int argc, char **argv);
 
-/* Threads run to their end where they are made; else they cannot be made. */
-extern bool world_threads;
+/* So many threads can wait until they are let run, to their end. By default none can be made. */
+extern size_t world_threads;
+/* Runs one of them; false when there is none. */
+bool world_threads_run(size_t which);
 
 #endif /* FUZZ_H */

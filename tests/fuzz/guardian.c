@@ -5,7 +5,6 @@
  * ends; time passes; the filesystem goes away; the watcher dies. In the end all clients are gone, and nothing may be left:
  * no freeze, no hold, nobody who waits for an answer, no descriptor.
  */
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -338,17 +337,6 @@ int __wrap_epoll_wait(int fd, struct epoll_event *events, int max, int ms)
 			clock_ns += (uint64_t)ms * 1000000;
 	} while (!n && ms < 0);
 	return n;
-}
-
-static int count_descriptors(void)
-{
-	DIR *all = opendir("/proc/self/fd");
-	int count = 0;
-
-	while (readdir(all))
-		count++;
-	closedir(all);
-	return count;
 }
 
 /* What the end of the process would free. */

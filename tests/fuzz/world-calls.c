@@ -241,7 +241,24 @@ int __wrap_ioctl(int fd, unsigned long call, ...)
 
 /* --- processes --- */
 
-bool world_threads;
+size_t world_threads;
+static size_t nr_threads;
+static struct {
+	void *(*run)(void *arg);
+	void *arg;
+} threads[16];
+
+bool world_threads_run(size_t which)
+{
+	if (!nr_threads)
+		return false;
+	which %= nr_threads;
+	const typeof(*threads) thread = threads[which];
+
+	threads[which] = threads[--nr_threads];
+	thread.run(thread.arg);
+	return true;
+}
 static int last_pair[2];
 
 WRAP(int, socketpair, (int domain, int type, int protocol, int *pair), (domain, type, protocol, pair))
@@ -303,10 +320,11 @@ int __wrap_posix_spawnp(void)
 }
 
 WRAP(int, pthread_create, (pthread_t * thread, const pthread_attr_t *attr, void *(*run)(void *), void *arg), (thread, attr, run, arg))
-	if (!world_threads)
+	if (nr_threads == world_threads)
 		return EAGAIN;
 	*thread = pthread_self();
-	run(arg);
+	threads[nr_threads].run = run;
+	threads[nr_threads++].arg = arg;
 	return 0;
 }
 

@@ -94,6 +94,10 @@ static void found(void *arg, const struct target *target, const struct freezefd_
 	metrics->sample[metrics->count++] = sample;
 }
 
+/* There may be none, and no array. */
+#define for_each_sample(each, metrics) \
+	for (each = (metrics)->sample; each && each < (metrics)->sample + (metrics)->count; each++)
+
 static void begin(FILE *out, const char *name, const char *unit, const char *help)
 {
 	fprintf(out, "# TYPE %s gauge\n", name);
@@ -104,21 +108,21 @@ static void begin(FILE *out, const char *name, const char *unit, const char *hel
 
 static void put_states(FILE *out, const struct metrics *metrics)
 {
-	const struct sample *end = metrics->sample + metrics->count, *each;
+	const struct sample *each;
 	char *seconds;
 
 	begin(out, "freezefd_frozen", NULL, "1 when the filesystem is frozen, else 0.");
-	for (each = metrics->sample; each < end; each++)
+	for_each_sample (each, metrics)
 		fprintf(out, "freezefd_frozen{%s} %d\n", each->labels,
 			each->status.state == FREEZE_STATE_FROZEN);
 	begin(out, "freezefd_freezing", NULL,
 	      "1 when a freeze of the filesystem has begun and is not complete, else 0.");
-	for (each = metrics->sample; each < end; each++)
+	for_each_sample (each, metrics)
 		fprintf(out, "freezefd_freezing{%s} %d\n", each->labels,
 			each->status.state == FREEZE_STATE_FREEZING);
 	begin(out, "freezefd_frozen_seconds", "seconds",
 	      "For how long its writers have been stopped; left out where that is not known.");
-	for (each = metrics->sample; each < end; each++) {
+	for_each_sample (each, metrics) {
 		if (each->status.state != FREEZE_STATE_THAWED && !each->status.frozen_ns)
 			continue;
 		seconds = show_duration(each->status.frozen_ns, true);
@@ -129,11 +133,11 @@ static void put_states(FILE *out, const struct metrics *metrics)
 
 static void put_holds(FILE *out, const struct metrics *metrics)
 {
-	const struct sample *end = metrics->sample + metrics->count, *each;
+	const struct sample *each;
 
 	begin(out, "freezefd_holds", NULL,
 	      "Holds: of freeze descriptors, of FIFREEZE, of the block layer, of the kernel.");
-	for (each = metrics->sample; each < end; each++) {
+	for_each_sample (each, metrics) {
 		const struct freezefd_status *status = &each->status;
 		const struct {
 			const char *kind;
@@ -151,7 +155,7 @@ static void put_holds(FILE *out, const struct metrics *metrics)
 	}
 	begin(out, "freezefd_broken_holds", NULL,
 	      "Descriptors whose hold was broken, by its deadline or by force, and whose holder has not been told yet.");
-	for (each = metrics->sample; each < end; each++) {
+	for_each_sample (each, metrics) {
 		fprintf(out, "freezefd_broken_holds{%s,reason=\"expired\"} %u\n", each->labels,
 			each->expired);
 		fprintf(out, "freezefd_broken_holds{%s,reason=\"revoked\"} %u\n", each->labels,
@@ -159,7 +163,7 @@ static void put_holds(FILE *out, const struct metrics *metrics)
 	}
 	begin(out, "freezefd_waiters", NULL,
 	      "Tasks that wait for the thaw; left out where that is not known.");
-	for (each = metrics->sample; each < end; each++)
+	for_each_sample (each, metrics)
 		if (each->counted)
 			fprintf(out, "freezefd_waiters{%s} %u\n", each->labels, each->waiters);
 }

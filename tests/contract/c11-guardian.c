@@ -274,7 +274,7 @@ static void answer_wrong(int socket)
 			return;
 		memset(&reply, i % 5 == 4 ? 0xff : 0, sizeof(reply));
 		reply.error = (int[]){EIO, INT32_MIN, -4096, 0, -1}[i % 5];
-		reply.told = ~0ULL;
+		reply.number = ~0ULL;
 		if (i % 6)
 			send(to, &reply, i % 4 ? sizeof(reply) : 3, MSG_NOSIGNAL);
 		close(to);

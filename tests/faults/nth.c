@@ -80,7 +80,7 @@ static int allow(scmp_filter_ctx filter, const char *calls)
 	return ret;
 }
 
-static void die(const char *what, int err)
+static void __attribute__((noreturn)) die(const char *what, int err)
 {
 	fprintf(stderr, "nth: %s: %s\n", what, strerror(err));
 	exit(99);

@@ -101,7 +101,7 @@ static int borrow(int fds[2])
 
 static int load(int fds[2])
 {
-	int pair[2], ret, error;
+	int pair[2], ret, error = 0;
 
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair))
 		return -errno;

@@ -145,18 +145,17 @@ static size_t content(unsigned int writer, unsigned int number, char *data)
 
 static void mark(const char *device, const char *text)
 {
-	struct {
+	union {
 		struct dm_ioctl head;
-		struct dm_target_msg target;
-		char text[100];
+		char space[sizeof(struct dm_ioctl) + sizeof(struct dm_target_msg) + 100];
 	} message = {.head = {.version = {DM_VERSION_MAJOR, 0, 0},
 			      .data_size = sizeof(message),
 			      .data_start = sizeof(struct dm_ioctl)}};
+	char *to = message.space + sizeof(struct dm_ioctl) + sizeof(struct dm_target_msg);
 	int fd = open("/dev/mapper/control", O_RDWR | O_CLOEXEC);
-	char *to = (char *)&message + message.head.data_start + sizeof(struct dm_target_msg);
 
 	snprintf(message.head.name, sizeof(message.head.name), "%s", device);
-	snprintf(to, sizeof(message.text), "mark %s", text);
+	snprintf(to, 100, "mark %s", text);
 	/* One word is the message, the other one its argument. */
 	for (char *blank = strchr(to + strlen("mark "), ' '); blank; blank = strchr(blank, ' '))
 		*blank = '-';

@@ -84,11 +84,16 @@ static void collect_garbage(void)
 	}
 }
 
+/* And leaves the name to the next guardian: who has not yet heard of a broken hold may keep this one for long. */
 static void close_listener(void)
 {
-	if (guardian.fs->listener >= 0)
-		close(guardian.fs->listener);
+	if (guardian.fs->listener < 0)
+		return;
+	close(guardian.fs->listener);
 	guardian.fs->listener = -1;
+	leave_directory(guardian.fs, guardian.common);
+	close(guardian.fs->lock);
+	guardian.fs->lock = -1;
 }
 
 static void read_inotify(void)

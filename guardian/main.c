@@ -138,11 +138,13 @@ static int listen_for(struct fs *fs)
 	return chdir("/") ? -errno : 0;
 }
 
-static void leave_directory(const struct fs *fs)
+void leave_directory(const struct fs *fs, struct common *common)
 {
 	const dev_t dev = sb_dev(fs->record.dev);
 	char name[40];
 
+	if (atomic_exchange(&common->nameless, true))
+		return;
 	snprintf(name, sizeof(name), GUARDIAN_NAME, major(dev), minor(dev));
 	unlinkat(fs->directory, name, 0);
 	strcat(name, ".lock");
@@ -305,7 +307,7 @@ static void watch_over(pid_t guardian, const struct fs *fs, struct common *commo
 		else
 			nanosleep(&second, NULL);
 	}
-	leave_directory(fs);
+	leave_directory(fs, common);
 	/* The last one who has the sockets: their holders see the end of them. */
 }
 
@@ -342,15 +344,15 @@ int main(void)
 		watch_over(pid, &fs, common);
 		return 0;
 	}
-	if (ret && fs.listener >= 0)
-		leave_directory(&fs);
+	if (ret && fs.listener >= 0 && common != MAP_FAILED)
+		leave_directory(&fs, common);
 	reply.error = ret;
 	send(fds[GUARDIAN_BOOT], &reply, sizeof(reply), MSG_NOSIGNAL);
 	if (ret)
 		return 1;
 	close(fds[GUARDIAN_BOOT]);
 	serve(&fs, common);
-	leave_directory(&fs);
+	leave_directory(&fs, common);
 	/* It may have been stopped. */
 	syscall(SYS_pidfd_send_signal, fs.watcher, SIGKILL, NULL, 0);
 	return 0;

@@ -37,6 +37,8 @@ struct common {
 	_Atomic uint64_t stopped_ns;
 	/* Grows, several times a second, as long as there is such a root and the guardian lives. */
 	_Atomic unsigned int beats;
+	/* The names in GUARDIAN_DIR are given up: they may be another guardian's by now. */
+	_Atomic bool nameless;
 };
 
 /*
@@ -44,6 +46,9 @@ struct common {
  * and unblocks when it makes a thread; they kill like others.
  */
 void block_signals(void);
+
+/* main.c: gives up the names in GUARDIAN_DIR, once. */
+void leave_directory(const struct fs *fs, struct common *common);
 
 uint64_t now_ns(void); /* CLOCK_BOOTTIME */
 

@@ -56,6 +56,22 @@ TEST(C7, "umount during a hold succeeds and the hold stays")
 	check_eq(freezefd_thaw(fd), 0);
 }
 
+TEST(C7,
+     "one who has not yet heard of his broken hold keeps nobody from the next filesystem of the device")
+{
+	int fd = hold_unmounted(), bdev = open_dev(scratch(0)), next;
+
+	check_eq(freezefd_thaw_force(bdev), 0);
+	close(bdev);
+	check_free(scratch(0));
+	next = hold_unmounted();
+	check_hold(next, HELD);
+	check_hold(fd, REVOKED);
+	check_eq(freezefd_thaw(fd), -ECANCELED);
+	check_eq(freezefd_thaw(next), 0);
+	check_free(scratch(0));
+}
+
 TEST(C7, "after the thaw the unmounted filesystem goes away and the device is free")
 {
 	int fd = hold_unmounted(), bdev = open_dev(scratch(0));

@@ -19,8 +19,6 @@
 
 #include "ioctl.h"
 
-#define KCOV_ENABLE _IO('c', 100)
-
 int slot[SLOTS], pair[2];
 static int device = -1; /* /dev/freezefd */
 /* A page, and after it one that is not there. */
@@ -49,11 +47,15 @@ static const int allowed[NR_CALLS][20] = {
 	[CALL_OTHER] = {ANY_ERROR},
 };
 
-static int judge(enum call call, long ret, unsigned long cmd)
+static int judge(struct actor *actor, enum call call, long ret, unsigned long cmd)
 {
 	const int err = ret < 0 ? errno : 0;
 
+	const unsigned int result = ((unsigned int)call << 5 | (unsigned int)(err % 31));
+
 	shared->returned[call][err < MAX_ERRNO ? err : 0]++;
+	shared->follows[actor->last][result] = 1;
+	actor->last = result;
 	if (!err || *allowed[call] == ANY_ERROR)
 		return err;
 	for (size_t i = 0; i < ARRAY_SIZE(allowed[call]); i++)
@@ -190,7 +192,7 @@ static void do_status(struct actor *actor)
 	const unsigned long cmd = sized(FS_IOC_FREEZE_STATUS, size);
 	void *at = argument(actor, &junk, sizeof(junk), size);
 
-	if (!judge(CALL_STATUS, ioctl(*any_slot(actor), cmd, at), cmd) && alone)
+	if (!judge(actor, CALL_STATUS, ioctl(*any_slot(actor), cmd, at), cmd) && alone)
 		check_status(at, size);
 }
 
@@ -202,23 +204,25 @@ static void do_freezefd(struct actor *actor)
 	void *at = argument(actor, &args, sizeof(args), size);
 	const int fd = ioctl(*target_slot(actor), cmd, at);
 
-	judge(CALL_FREEZEFD, fd, cmd);
+	judge(actor, CALL_FREEZEFD, fd, cmd);
 	put_made(actor, fd);
 }
 
 static void do_thaw_force(struct actor *actor)
 {
-	judge(CALL_THAW_FORCE, ioctl(*target_slot(actor), FS_IOC_THAW_FORCE, 0), FS_IOC_THAW_FORCE);
+	judge(actor, CALL_THAW_FORCE, ioctl(*target_slot(actor), FS_IOC_THAW_FORCE, 0),
+	      FS_IOC_THAW_FORCE);
 }
 
 static void do_freeze(struct actor *actor)
 {
-	judge(CALL_FREEZE, ioctl(*made_slot(actor), FREEZEFD_IOC_FREEZE, 0), FREEZEFD_IOC_FREEZE);
+	judge(actor, CALL_FREEZE, ioctl(*made_slot(actor), FREEZEFD_IOC_FREEZE, 0),
+	      FREEZEFD_IOC_FREEZE);
 }
 
 static void do_thaw(struct actor *actor)
 {
-	judge(CALL_THAW, ioctl(*made_slot(actor), FREEZEFD_IOC_THAW, 0), FREEZEFD_IOC_THAW);
+	judge(actor, CALL_THAW, ioctl(*made_slot(actor), FREEZEFD_IOC_THAW, 0), FREEZEFD_IOC_THAW);
 }
 
 static void do_timeout(struct actor *actor)
@@ -226,18 +230,18 @@ static void do_timeout(struct actor *actor)
 	const uint64_t ns = span(actor);
 	void *at = argument(actor, &ns, sizeof(ns), sizeof(ns));
 
-	judge(CALL_TIMEOUT, ioctl(*made_slot(actor), FREEZEFD_IOC_TIMEOUT, at),
+	judge(actor, CALL_TIMEOUT, ioctl(*made_slot(actor), FREEZEFD_IOC_TIMEOUT, at),
 	      FREEZEFD_IOC_TIMEOUT);
 }
 
 static void do_fifreeze(struct actor *actor)
 {
-	judge(CALL_FIFREEZE, ioctl(*target_slot(actor), FIFREEZE, 0), FIFREEZE);
+	judge(actor, CALL_FIFREEZE, ioctl(*target_slot(actor), FIFREEZE, 0), FIFREEZE);
 }
 
 static void do_fithaw(struct actor *actor)
 {
-	judge(CALL_FITHAW, ioctl(*target_slot(actor), FITHAW, 0), FITHAW);
+	judge(actor, CALL_FITHAW, ioctl(*target_slot(actor), FITHAW, 0), FITHAW);
 }
 
 /* Any number near ours, in any direction, of any size. */
@@ -249,7 +253,7 @@ static void do_other(struct actor *actor)
 	const int fd = bits > 240 && device >= 0 ? device : *any_slot(actor);
 	const long ret = ioctl(fd, cmd, argument(actor, &cmd, sizeof(cmd), _IOC_SIZE(cmd)));
 
-	judge(CALL_OTHER, ret, cmd);
+	judge(actor, CALL_OTHER, ret, cmd);
 	/* It may be a call that makes one. */
 	if (ret > 2)
 		put(actor, (int)ret);
@@ -283,7 +287,7 @@ static void do_device(struct actor *actor)
 	if (which == 1)
 		arg.args.args = any_args(actor);
 	ret = ioctl(device, cmd, argument(actor, &arg, calls[which].size, size));
-	judge(calls[which].call, ret, cmd);
+	judge(actor, calls[which].call, ret, cmd);
 	if (which == 1)
 		put_made(actor, ret);
 }
@@ -302,8 +306,6 @@ static void *act(void *arg)
 {
 	struct actor *actor = arg;
 
-	if (actor->kcov.fd >= 0)
-		ioctl(actor->kcov.fd, KCOV_ENABLE, 0);
 	while (actor->input.at < actor->input.end && !shared->failed)
 		calls[take(&actor->input) % ARRAY_SIZE(calls)](actor);
 	return NULL;
@@ -339,7 +341,7 @@ static void open_slots(void)
 	socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair);
 }
 
-void run_program(const uint8_t *program, size_t size, const struct kcov *kcov)
+void run_program(const uint8_t *program, size_t size)
 {
 	struct actor actor[ACTORS];
 	const uint8_t kind = size ? *program % 3 : 0;
@@ -351,7 +353,7 @@ void run_program(const uint8_t *program, size_t size, const struct kcov *kcov)
 		const uint8_t *middle = program + size / 2;
 
 		munmap(page + i * 8192 + 4096, 4096);
-		actor[i] = (struct actor){.number = i, .kcov = kcov[i]};
+		actor[i] = (struct actor){.number = i};
 		actor[i].input = !kind ? (struct input){program + !!size, program + size}
 				 : i   ? (struct input){middle, program + size}
 				       : (struct input){program + 1, middle};

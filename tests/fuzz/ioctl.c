@@ -5,7 +5,8 @@
  * held; now and then the filesystems are unmounted and their devices must be free. What a call returns the contract
  * must name. The kernel's log is for who runs the VM to judge.
  *
- * With KCOV, an input that has reached code that none before it has is kept, and changed into others.
+ * An input in which a call returned something after another one's result that it never did before is kept, and
+ * changed into others.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -29,11 +30,10 @@
 
 #include "ioctl.h"
 
-#define KCOV_INIT_TRACE _IOR('c', 1, unsigned long)
-#define KEEP		4096 /* inputs */
-#define PATIENCE_MS	300  /* for a program; then it is killed, and what it waits for is thawed */
-#define LIMIT_MS	30000
-#define CYCLE		16 /* programs between two unmounts */
+#define KEEP	    4096 /* inputs */
+#define PATIENCE_MS 300	 /* for a program; then it is killed, and what it waits for is thawed */
+#define LIMIT_MS    30000
+#define CYCLE	    16 /* programs between two unmounts */
 
 const char *const mount_point[NR_FS] = {"a", "b"};
 static const char *const fs_type[NR_FS] = {"ext4", "xfs"};
@@ -47,7 +47,7 @@ static struct program {
 	uint8_t bytes[MAX_PROGRAM];
 	size_t size;
 } current, kept[KEEP];
-static size_t nr_kept, nr_addresses, nr_programs, nr_rescued, nr_cycles;
+static size_t nr_kept, nr_pairs, nr_programs, nr_rescued, nr_cycles;
 
 static uint64_t now_ms(void)
 {
@@ -128,65 +128,19 @@ static void changed_program(struct program *program)
 	}
 }
 
-/* --- where the kernel has been --- */
-
-static struct kcov kcov[ACTORS] = {{.fd = -1}, {.fd = -1}};
-
-#define ADDRESSES (1 << 20)
-static unsigned long seen[ADDRESSES]; /* a table of hashes */
-
-static bool add_address(unsigned long address)
-{
-	size_t at = address * UINT64_C(0x9e3779b97f4a7c15) >> 44;
-
-	while (seen[at] && seen[at] != address)
-		at = (at + 1) % ADDRESSES;
-	if (seen[at] || nr_addresses > ADDRESSES / 2)
-		return false;
-	seen[at] = address;
-	nr_addresses++;
-	return true;
-}
-
-static bool open_kcov(void)
-{
-	for (int i = 0; i < ACTORS; i++) {
-		kcov[i].fd = open("/sys/kernel/debug/kcov", O_RDWR | O_CLOEXEC);
-		if (kcov[i].fd < 0)
-			return false;
-		if (ioctl(kcov[i].fd, KCOV_INIT_TRACE, KCOV_SIZE))
-			die("KCOV_INIT_TRACE");
-		kcov[i].trace = mmap(NULL, KCOV_SIZE * sizeof(long), PROT_READ | PROT_WRITE,
-				     MAP_SHARED, kcov[i].fd, 0);
-		if (kcov[i].trace == MAP_FAILED)
-			die("mmap of kcov");
-	}
-	return true;
-}
-
+/* Did a call return something after another one's result that it never did before? */
 static bool is_new(void)
 {
-	bool new = false;
+	static bool seen[NR_RESULTS][NR_RESULTS];
+	const size_t before = nr_pairs;
 
-	for (int i = 0; i < ACTORS && kcov[i].trace; i++) {
-		const unsigned long count = *kcov[i].trace;
-
-		for (unsigned long j = 1; j <= count && j < KCOV_SIZE; j++)
-			new |= add_address(kcov[i].trace[j]);
-		*kcov[i].trace = 0;
-	}
-	return new;
-}
-
-static void write_addresses(const char *path)
-{
-	FILE *file = fopen(path, "w");
-
-	for (size_t i = 0; file && i < ADDRESSES; i++)
-		if (seen[i])
-			fprintf(file, "%#lx\n", seen[i]);
-	if (file)
-		fclose(file);
+	for (size_t i = 0; i < NR_RESULTS; i++)
+		for (size_t j = 0; j < NR_RESULTS; j++)
+			if (shared->follows[i][j] && !seen[i][j]) {
+				seen[i][j] = true;
+				nr_pairs++;
+			}
+	return nr_pairs != before;
 }
 
 /* --- the filesystems --- */
@@ -343,7 +297,7 @@ static void try_program(void)
 	if (pid < 0)
 		die("clone");
 	if (!pid)
-		run_program(current.bytes, current.size, kcov);
+		run_program(current.bytes, current.size);
 	poll_.fd = pidfd;
 	if (poll(&poll_, 1, PATIENCE_MS) == 1)
 		waitpid(pid, NULL, 0);
@@ -428,8 +382,7 @@ static const char usage[] =
 	"  --seconds N    for so long (default: 60)\n"
 	"  --programs N   so many at the most\n"
 	"  --replay HEX   only this program, 100 times\n"
-	"  --no-feedback  do not change the inputs that reached something new\n"
-	"  --addresses FILE  write down where the kernel has been\n";
+	"  --no-feedback  do not change the inputs that reached something new\n";
 
 int main(int argc, char **argv)
 {
@@ -439,11 +392,10 @@ int main(int argc, char **argv)
 		{"programs", required_argument, NULL, 'n'},
 		{"replay", required_argument, NULL, 'r'},
 		{"no-feedback", no_argument, NULL, 'f'},
-		{"addresses", required_argument, NULL, 'a'},
 		{"help", no_argument, NULL, 'h'},
 		{0},
 	};
-	const char *replay = NULL, *addresses = NULL;
+	const char *replay = NULL;
 	uint64_t seed = (uint64_t)time(NULL), seconds = 60, begin, told;
 	size_t programs = SIZE_MAX;
 	bool feedback = true;
@@ -467,9 +419,6 @@ int main(int argc, char **argv)
 		case 'f':
 			feedback = false;
 			break;
-		case 'a':
-			addresses = optarg;
-			break;
 		default:
 			fputs(usage, opt == 'h' ? stdout : stderr);
 			return opt == 'h' ? 0 : 2;
@@ -477,8 +426,7 @@ int main(int argc, char **argv)
 	}
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	set_up();
-	printf("# seed %lu%s%s\n", seed, open_kcov() ? ", with KCOV" : "",
-	       device >= 0 ? ", /dev/freezefd" : "");
+	printf("# seed %lu%s\n", seed, device >= 0 ? ", /dev/freezefd" : "");
 	state = seed * 2 + 1;
 	begin = told = now_ms();
 	while (!shared->failed && nr_programs < programs && now_ms() - begin < seconds * 1000) {
@@ -491,15 +439,13 @@ int main(int argc, char **argv)
 		try_program();
 		if (now_ms() - told > 10000) {
 			told = now_ms();
-			printf("# %lu s: %zu programs, %zu kept, %zu addresses\n",
-			       (told - begin) / 1000, nr_programs, nr_kept, nr_addresses);
+			printf("# %lu s: %zu programs, %zu kept, %zu pairs of results\n",
+			       (told - begin) / 1000, nr_programs, nr_kept, nr_pairs);
 		}
 	}
 	print_counts();
-	printf("# %zu programs in %lu ms, %zu killed, %zu unmounts, %zu addresses, %zu kept\n",
-	       nr_programs, now_ms() - begin, nr_rescued, nr_cycles, nr_addresses, nr_kept);
-	if (addresses)
-		write_addresses(addresses);
+	printf("# %zu programs in %lu ms, %zu killed, %zu unmounts, %zu pairs of results, %zu kept\n",
+	       nr_programs, now_ms() - begin, nr_rescued, nr_cycles, nr_pairs, nr_kept);
 	if (shared->failed) {
 		printf("# %s\n", shared->reason);
 		print_program();

@@ -35,6 +35,8 @@ enum call {
 };
 
 #define MAX_ERRNO 160
+/* A call and what it returned: few errno values share a number. */
+#define NR_RESULTS 512
 
 /* In memory that all processes share. */
 struct shared {
@@ -43,6 +45,8 @@ struct shared {
 	_Atomic int failed;
 	/* How often each call returned what: 0, or an errno value. */
 	_Atomic unsigned long returned[NR_CALLS][MAX_ERRNO];
+	/* Which result of one call came after which of another. */
+	_Atomic uint8_t follows[NR_RESULTS][NR_RESULTS];
 };
 extern struct shared *shared;
 
@@ -52,21 +56,14 @@ extern struct shared *shared;
 			snprintf(shared->reason, sizeof(shared->reason), __VA_ARGS__); \
 	} while (0)
 
-/* What a kernel tells of where it has been; fd is -1 where it does not. */
-struct kcov {
-	int fd;
-	unsigned long *trace; /* how many, and these addresses */
-};
-#define KCOV_SIZE (64 << 10)
-
 #define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
 
 /* Who calls, one or two at a time. */
 struct actor {
 	struct input input;
 	int number;
-	int made[2]; /* slots of the last freeze descriptors */
-	struct kcov kcov;
+	int made[2];	   /* slots of the last freeze descriptors */
+	unsigned int last; /* the last call and what it returned */
 };
 
 /* Descriptors: one of each kind of files, and free places for copies and freeze descriptors. */
@@ -92,7 +89,6 @@ void do_mount(struct actor *actor);
 void do_rest(struct actor *actor);
 
 /* ioctl-calls.c: runs a program of calls to its end. Does not return. */
-void run_program(const uint8_t *program, size_t size, const struct kcov *kcov)
-	__attribute__((noreturn));
+void run_program(const uint8_t *program, size_t size) __attribute__((noreturn));
 
 #endif /* FUZZ_IOCTL_H */

@@ -17,9 +17,6 @@
 #include "device.h"
 #include "stack.h"
 
-/* So many filesystems and devices may lie on each other. */
-#define MAX_DEPTH 32
-
 /* A device of a btrfs, and which btrfs. */
 struct member {
 	dev_t device;
@@ -254,7 +251,13 @@ struct walk {
 	const struct mounts *mounts;
 	stack_visit *visit;
 	void *arg;
-	int left; /* of MAX_DEPTH: a loop in what sysfs says must not be one of ours */
+	size_t count;
+	/* Each once: several ways may lead to it, and a loop in what sysfs says must not be one of ours. */
+	struct below {
+		bool is_device;
+		dev_t dev;
+		int depth;
+	} * seen;
 };
 
 static int below_device(struct walk *walk, dev_t device);
@@ -266,18 +269,35 @@ static int more(int one, int two)
 	return one > two ? one : two;
 }
 
+static int enter(struct walk *walk, bool is_device, dev_t dev)
+{
+	const size_t at = walk->count;
+	void *seen;
+	int depth;
+
+	for (size_t i = 0; i < at; i++)
+		if (walk->seen[i].is_device == is_device && walk->seen[i].dev == dev)
+			return walk->seen[i].depth;
+	seen = reallocarray(walk->seen, at + 1, sizeof(*walk->seen));
+	if (!seen)
+		return 0;
+	walk->seen = seen;
+	walk->seen[walk->count++] = (struct below){is_device, dev, 0};
+	if (walk->visit)
+		walk->visit(walk->arg, is_device, dev);
+	depth = is_device ? below_device(walk, dev) : 1 + filesystem(walk, dev);
+	walk->seen[at].depth = depth;
+	return depth;
+}
+
 static int enter_device(struct walk *walk, dev_t device)
 {
-	if (walk->visit)
-		walk->visit(walk->arg, true, device);
-	return below_device(walk, device);
+	return enter(walk, true, device);
 }
 
 static int enter_filesystem(struct walk *walk, const struct mount *mount)
 {
-	if (walk->visit)
-		walk->visit(walk->arg, false, mount->dev);
-	return 1 + filesystem(walk, mount->dev);
+	return enter(walk, false, mount->dev);
 }
 
 /* A device that an option of the mount names, such as the log of XFS. */
@@ -324,12 +344,8 @@ static int filesystem(struct walk *walk, dev_t superblock)
 	struct stat st;
 	int depth = 0;
 
-	if (walk->left-- <= 0)
-		goto out;
-	if (mounts_upper(walk->mounts, superblock, &upper)) {
-		depth = enter_filesystem(walk, &upper);
-		goto out;
-	}
+	if (mounts_upper(walk->mounts, superblock, &upper))
+		return enter_filesystem(walk, &upper);
 	if (major(superblock))
 		depth = enter_device(walk, superblock);
 	else if (source && *source == '/' && !stat(source, &st) && S_ISBLK(st.st_mode))
@@ -338,8 +354,6 @@ static int filesystem(struct walk *walk, dev_t superblock)
 		depth = more(depth, option_device(walk, fs, "logdev"));
 		depth = more(depth, option_device(walk, fs, "rtdev"));
 	}
-out:
-	walk->left++;
 	return depth;
 }
 
@@ -394,8 +408,6 @@ static int below_device(struct walk *walk, dev_t device)
 	dev_t below;
 	int depth = 0;
 
-	if (walk->left-- <= 0)
-		goto out;
 	if (major(device) == LOOP_MAJOR)
 		depth = below_loop(walk, device);
 	snprintf(path, sizeof(path), "/sys/dev/block/%u:%u/partition", major(device),
@@ -418,21 +430,23 @@ static int below_device(struct walk *walk, dev_t device)
 	}
 	if (slaves)
 		closedir(slaves);
-out:
-	walk->left++;
 	return depth;
 }
 
 int stack_below(const struct mounts *mounts, dev_t superblock, stack_visit *visit, void *arg)
 {
-	struct walk walk = {mounts, visit, arg, MAX_DEPTH};
+	struct walk walk = {mounts, visit, arg};
+	const int depth = filesystem(&walk, superblock);
 
-	return filesystem(&walk, superblock);
+	free(walk.seen);
+	return depth;
 }
 
 int stack_below_device(const struct mounts *mounts, dev_t device, stack_visit *visit, void *arg)
 {
-	struct walk walk = {mounts, visit, arg, MAX_DEPTH};
+	struct walk walk = {mounts, visit, arg};
+	const int depth = enter_device(&walk, device);
 
-	return enter_device(&walk, device);
+	free(walk.seen);
+	return depth;
 }

@@ -61,6 +61,9 @@ struct printed {
 /* Runs the tool in that world. argv[argc] is NULL; the strings may be changed. */
 struct printed world_run(int argc, char **argv);
 
+/* The file that the tool wrote last, or NULL. Freed by the caller. */
+extern char *world_file;
+
 /* So many threads can wait until they are let run, to their end. By default none can be made. */
 extern size_t world_threads;
 /* Runs one of them; false when there is none. */

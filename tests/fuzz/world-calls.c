@@ -167,6 +167,21 @@ WRAP(char *, mnt_resolve_spec, (const char *path, struct libmnt_cache *cache), (
 	return strdup("/dev/sda1");
 }
 
+/* --- what is printed or written past stdout --- */
+
+char *world_file;
+
+WRAP(int, replace_file, (const char *path, const char *content, mode_t mode), (path, content, mode))
+	free(world_file);
+	world_file = copy(content);
+	return 0;
+}
+
+WRAP(int, print_now, (const char *string), (string))
+	fputs(string, stdout);
+	return 0;
+}
+
 /* --- what would change something --- */
 
 #define REFUSED(name, parameters, arguments, err) \

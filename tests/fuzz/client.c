@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
@@ -187,6 +188,39 @@ int __wrap_sb_thaw_all(struct sb_reader reader, int root, uint64_t id);
 int __wrap_sb_thaw_all(struct sb_reader reader, int root, uint64_t id)
 {
 	return take(&input) & 1 ? -EINVAL : 0;
+}
+
+/* Of a device: where it is mounted is looked up. */
+int __real_fstat64(int fd, struct stat *st);
+int __wrap_fstat64(int fd, struct stat *st);
+int __wrap_fstat64(int fd, struct stat *st)
+{
+	int ret = __real_fstat64(fd, st);
+
+	if (on && take(&input) & 1)
+		st->st_mode = S_IFBLK | 0600;
+	return ret;
+}
+
+FILE *__real_fopen64(const char *path, const char *mode);
+FILE *__wrap_fopen64(const char *path, const char *mode);
+FILE *__wrap_fopen64(const char *path, const char *mode)
+{
+	static char mountinfo[256];
+	int len;
+
+	if (!on)
+		return __real_fopen64(path, mode);
+	len = snprintf(mountinfo, sizeof(mountinfo), "21 1 8:1 / ");
+	len += (int)take_bytes(&input, mountinfo + len, take(&input) % 200);
+	return fmemopen(mountinfo, (size_t)len, "r");
+}
+
+int __real_open64(const char *path, int flags, ...);
+int __wrap_open64(const char *path, int flags, ...);
+int __wrap_open64(const char *path, int flags, ...)
+{
+	return on ? eventfd(0, EFD_CLOEXEC) : __real_open64(path, flags, 0600);
 }
 
 /* --- calls --- */

@@ -60,7 +60,8 @@ static int receive_reply(int socket, uint32_t op, struct guardian_reply *reply)
 	}
 	if (n < 0 && errno == EAGAIN)
 		return -ETIMEDOUT;
-	return n == sizeof(*reply) ? 0 : -EPIPE;
+	/* A positive one would be taken for a descriptor. */
+	return n == sizeof(*reply) && reply->error <= 0 ? 0 : -EPIPE;
 }
 
 int ask(int fd, uint32_t op, uint64_t timeout_ns, struct guardian_reply *reply)

@@ -65,7 +65,7 @@ int __wrap_pidfd_open(pid_t pid, unsigned int flags)
 
 int __wrap_pidfd_getfd(int pidfd, int fd, unsigned int flags)
 {
-	static const char *const paths[] = {"/m1", "/m2", "/dev/sda1", "/m1/file"};
+	static const char *const paths[] = {"/m5", "/m2", "/dev/sda1", "/m1"};
 	const uint8_t kind = take(&input);
 
 	errno = kind & 1 ? EPERM : EBADF;

@@ -174,7 +174,7 @@ int __wrap_sb_read(struct sb_reader reader, int fd, struct sb_record *record)
 
 	*record = (struct sb_record){
 		.id = 1 + (kind > 250), .dev = 8 << 20 | 1, .type = "ext4", .name = "sda1"};
-	record->flags = take(&input);
+	record->flags = (SB_CAN_FREEZE | SB_MAY_FREEZE) ^ (take(&input) > 200 ? take(&input) : 0);
 	record->frozen = kind & 16 ? SB_FREEZE_COMPLETE : 0;
 	record->user_holds = kind >> 6;
 	if (kind & 32)
@@ -249,20 +249,20 @@ static void call(int hold, int target)
 
 	switch (take(&input) % 12) {
 	case 0:
-		freezefd_status(hold, &status);
+		must(freezefd_status(hold, &status) <= 0);
 		break;
 	case 1:
-		freezefd_freeze(hold);
+		must(freezefd_freeze(hold) <= 0);
 		break;
 	case 2:
 	case 3:
-		freezefd_thaw(hold);
+		must(freezefd_thaw(hold) <= 0);
 		break;
 	case 4:
-		freezefd_set_timeout(hold, take_number(&input));
+		must(freezefd_set_timeout(hold, take_number(&input)) <= 0);
 		break;
 	case 5:
-		freezefd_status(target, &status);
+		must(freezefd_status(target, &status) <= 0);
 		break;
 	case 6:
 	case 7:
@@ -272,7 +272,7 @@ static void call(int hold, int target)
 			must(!close(fd));
 		break;
 	case 8:
-		freezefd_thaw_force(target);
+		must(freezefd_thaw_force(target) <= 0);
 		break;
 	case 9:
 		send_news();
@@ -281,7 +281,7 @@ static void call(int hold, int target)
 		freezefd_engine(target);
 		break;
 	default:
-		if (take(&input) < 64 && hold_peer >= 0) {
+		if (take(&input) < 128 && hold_peer >= 0) {
 			close(hold_peer);
 			hold_peer = -1;
 		}

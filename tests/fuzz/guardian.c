@@ -114,22 +114,6 @@ static void set_peer(int *at, int fd)
 	*at = fd;
 }
 
-static void connect_client(void)
-{
-	struct sockaddr_un address;
-	socklen_t len = sizeof(address);
-	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-
-	/* It may be closed by now. */
-	must(fd >= 0);
-	if (fs.listener < 0 || getsockname(fs.listener, (struct sockaddr *)&address, &len) ||
-	    connect(fd, (struct sockaddr *)&address, len)) {
-		close(fd);
-		return;
-	}
-	set_peer(any_peer(), fd);
-}
-
 /* Our end of a pair; the other one is to be sent. */
 static int new_end(int *other)
 {
@@ -138,6 +122,56 @@ static int new_end(int *other)
 	must(!socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair));
 	*other = pair[1];
 	return pair[0];
+}
+
+/* Ours, or -1: the listener may be closed by now. */
+static int connect_client(void)
+{
+	struct sockaddr_un address;
+	socklen_t len = sizeof(address);
+	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+	must(fd >= 0);
+	if (fs.listener >= 0 && !getsockname(fs.listener, (struct sockaddr *)&address, &len) &&
+	    !connect(fd, (struct sockaddr *)&address, len))
+		return fd;
+	close(fd);
+	return -1;
+}
+
+/* Of what is to be answered. */
+static void expect(int fd)
+{
+	if (nr_asked < ENDS)
+		asked[nr_asked++] = fd;
+	else
+		close(fd);
+}
+
+/* As the library does it: its end of the pair is the freeze descriptor. */
+static void open_hold(void)
+{
+	struct guardian_request request = {
+		.op = GUARDIAN_OPEN, .flags = take(&input) & 1, .inode = take(&input)};
+	union {
+		struct cmsghdr header;
+		char space[CMSG_SPACE(sizeof(int))];
+	} control = {.header = {CMSG_LEN(sizeof(int)), SOL_SOCKET, SCM_RIGHTS}};
+	struct iovec iov = {.iov_base = &request, .iov_len = sizeof(request)};
+	struct msghdr msg = {.msg_iov = &iov,
+			     .msg_iovlen = 1,
+			     .msg_control = &control,
+			     .msg_controllen = sizeof(control)};
+	int fd = connect_client(), *at = any_peer(), other;
+
+	request.timeout_ns = take_number(&input);
+	if (fd < 0)
+		return;
+	set_peer(at, new_end(&other));
+	memcpy(CMSG_DATA(&control.header), &other, sizeof(other));
+	(void)!sendmsg(fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
+	close(other);
+	expect(fd);
 }
 
 /* A packet, mostly as it should be. */
@@ -155,7 +189,7 @@ static void send_packet(void)
 	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
 	int fds[4], ours = -1;
 
-	request.op = kind & 1 ? take(&input) % 8 : (uint32_t)take_number(&input);
+	request.op = kind % 8 ? take(&input) % 7 : (uint32_t)take_number(&input);
 	request.flags = take(&input) & 1;
 	request.timeout_ns = take_number(&input);
 	request.inode = take(&input);
@@ -181,10 +215,8 @@ static void send_packet(void)
 	/* It is a freeze descriptor, or the way of an answer. */
 	if (ours >= 0 && request.op == GUARDIAN_OPEN)
 		set_peer(any_peer(), ours);
-	else if (ours >= 0 && nr_asked < ENDS)
-		asked[nr_asked++] = ours;
 	else if (ours >= 0)
-		close(ours);
+		expect(ours);
 }
 
 static bool is_reply(const struct guardian_reply *reply, ssize_t size)
@@ -227,9 +259,11 @@ static void step(void)
 
 	switch (kind % 16) {
 	case 0:
+		set_peer(any_peer(), connect_client());
+		break;
 	case 1:
 	case 2:
-		connect_client();
+		open_hold();
 		break;
 	case 3:
 	case 4:

@@ -424,8 +424,9 @@ WRAP(int, private_freezefd_waiters, (int fd, struct waiters *waiters), (fd, wait
 	return 0;
 }
 
+/* One that is readable is broken. */
 WRAP(int, freezefd_open, (int fd, const struct freezefd_options *options), (fd, options))
-	return tree_number(fd) % 2 ? eventfd(0, EFD_CLOEXEC) : -EPERM;
+	return tree_number(fd) % 8 == 7 ? -EPERM : eventfd(tree_number(fd) % 2, EFD_CLOEXEC);
 }
 
 WRAP(int, freezefd_thaw, (int fd), (fd))

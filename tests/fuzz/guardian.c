@@ -359,7 +359,7 @@ int __wrap_epoll_ctl(int fd, int op, int at, struct epoll_event *event)
 
 int __wrap_epoll_wait(int fd, struct epoll_event *events, int max, int ms)
 {
-	int n;
+	int n = 0;
 
 	do {
 		if (input.at < input.end)

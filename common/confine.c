@@ -1,37 +1,16 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /* What a process gives up that goes on for long. Part of the helper and of the tool. */
 #include <errno.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include <linux/audit.h>
 #include <linux/capability.h>
-#include <linux/filter.h>
-#include <linux/seccomp.h>
+#ifdef HAVE_SECCOMP
+#include <seccomp.h>
+#endif
 
 #include "confine.h"
-
-/* Calls have the same numbers on several machines, so the filter has to know for which it was made. */
-#if defined(__x86_64__) && defined(__LP64__)
-#define MACHINE AUDIT_ARCH_X86_64
-#elif defined(__aarch64__) && defined(__AARCH64EL__)
-#define MACHINE AUDIT_ARCH_AARCH64
-#elif defined(__riscv) && __riscv_xlen == 64
-#define MACHINE AUDIT_ARCH_RISCV64
-#elif defined(__powerpc64__) && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
-#define MACHINE AUDIT_ARCH_PPC64LE
-#elif defined(__s390x__)
-#define MACHINE AUDIT_ARCH_S390X
-#endif
-
-#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
-#define LOW_HALF 0
-#else
-#define LOW_HALF 4
-#endif
 
 int keep_capabilities(uint64_t keep)
 {
@@ -51,63 +30,26 @@ int keep_capabilities(uint64_t keep)
 	return 0;
 }
 
-#ifdef MACHINE
-
-#define LOAD(what) \
-	(struct sock_filter) BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, what))
-#define RETURN(what) (struct sock_filter) BPF_STMT(BPF_RET | BPF_K, what)
-#define UNLESS(value, steps) \
-	(struct sock_filter) BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, value, 0, steps)
-
-#define MAX_STEPS 6
-
-/* The instructions that let this call pass; any other goes on behind them. */
-static size_t put(struct sock_filter *at, const struct allowed_call *allowed)
-{
-	size_t n = 0;
-
-	at[n++] = UNLESS((uint32_t)allowed->call, allowed->mask ? 5 : 1);
-	if (allowed->mask) {
-		at[n] = LOAD(args);
-		at[n++].k += allowed->argument * sizeof(uint64_t) + LOW_HALF;
-		at[n++] = (struct sock_filter)BPF_STMT(BPF_ALU | BPF_AND | BPF_K, allowed->mask);
-		at[n++] = UNLESS(allowed->value, 1);
-	}
-	at[n++] = RETURN(SECCOMP_RET_ALLOW);
-	if (allowed->mask)
-		at[n++] = LOAD(nr);
-	return n;
-}
+#ifdef HAVE_SECCOMP
 
 int keep_calls(const struct allowed_call *allowed, size_t count)
 {
-	const struct sock_filter begin[] = {
-		LOAD(arch),
-		UNLESS(MACHINE, 3),
-		LOAD(nr),
-		UNLESS(SYS_clone3, 2),
-		RETURN(SECCOMP_RET_ERRNO | ENOSYS),
-		RETURN(SECCOMP_RET_ERRNO | EPERM),
-	};
-	const size_t most = sizeof(begin) / sizeof(begin[0]) + count * MAX_STEPS + 1;
-	struct sock_filter *filter = calloc(most, sizeof(*filter));
-	struct sock_fprog program = {.filter = filter};
-	size_t n = sizeof(begin) / sizeof(begin[0]);
+	scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ERRNO(EPERM));
 	int ret;
 
 	if (!filter)
 		return -ENOMEM;
-	memcpy(filter, begin, sizeof(begin));
-	for (size_t i = 0; i < count; i++)
-		n += put(filter + n, &allowed[i]);
-	filter[n++] = RETURN(SECCOMP_RET_ERRNO | EPERM);
-	program.len = (unsigned short)n;
-	/* Nothing here runs code of others: without SPEC_ALLOW it would be slowed down as if, before 5.16. */
-	ret = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_SPEC_ALLOW,
-		      &program);
-	if (ret)
-		ret = -errno;
-	free(filter);
+	ret = seccomp_rule_add(filter, SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(clone3), 0);
+	for (size_t i = 0; i < count && !ret; i++)
+		ret = seccomp_rule_add(filter, SCMP_ACT_ALLOW, (int)allowed[i].call,
+				       allowed[i].mask ? 1 : 0,
+				       SCMP_CMP(allowed[i].argument, SCMP_CMP_MASKED_EQ,
+						allowed[i].mask, allowed[i].value));
+	/* Nothing here runs code of others: before 5.16 a filter would slow it down as if. */
+	if (!ret)
+		seccomp_attr_set(filter, SCMP_FLTATR_CTL_SSB, 1);
+	ret = ret ?: seccomp_load(filter);
+	seccomp_release(filter);
 	return ret;
 }
 

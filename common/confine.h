@@ -23,7 +23,7 @@ int keep_capabilities(uint64_t keep);
  * This thread, and what it starts from now on, makes no other call: that fails with EPERM. Nobody is
  * killed, because the end of who holds would break the hold. clone3(2), whose arguments no filter sees,
  * fails with ENOSYS, and the C library uses clone(2). 0, or a negative errno value where the kernel
- * has no filters, or this does not know the machine.
+ * has no filters, or this was built without libseccomp.
  */
 int keep_calls(const struct allowed_call *allowed, size_t count);
 

@@ -94,16 +94,16 @@ static void user_freeze_or_thaw(struct fs *fs)
 
 /* ---- The device ---- */
 
-bool dm_command(const char *name, unsigned int command, uint32_t flags)
+static int dm_command(const char *name, unsigned int command, uint32_t flags)
 {
 	struct dm_ioctl dm = {
 		.version = {DM_VERSION_MAJOR}, .data_size = sizeof(dm), .flags = flags};
 	int control = open("/dev/mapper/control", O_RDWR | O_CLOEXEC), error;
 
 	snprintf(dm.name, sizeof(dm.name), "%s", name);
-	error = ioctl(control, command, &dm);
+	error = ioctl(control, command, &dm) ? -errno : 0;
 	close(control);
-	return !error;
+	return error;
 }
 
 /* Resumed by the same one, always: what the thaw of a hold writes waits for that. */
@@ -112,7 +112,7 @@ static void suspend(struct fs *fs)
 	const bool lock_fs = below(3);
 	struct hold *hold = &fs->bdev;
 	struct call call;
-	bool done;
+	int error;
 
 	if (!fs->dm)
 		return;
@@ -120,25 +120,25 @@ static void suspend(struct fs *fs)
 	begin_user(fs);
 	begin_call(&call, fs, hold);
 	hold->timeout = 1000 * SEC;
-	done = dm_command(fs->dm, DM_DEV_SUSPEND,
-			  DM_SUSPEND_FLAG | (lock_fs ? 0 : DM_SKIP_LOCKFS_FLAG | DM_NOFLUSH_FLAG));
-	if (done)
+	error = dm_command(fs->dm, DM_DEV_SUSPEND,
+			   DM_SUSPEND_FLAG | (lock_fs ? 0 : DM_SKIP_LOCKFS_FLAG | DM_NOFLUSH_FLAG));
+	if (!error)
 		granted(&call);
 	end_user(fs);
-	end_call(&call, done && lock_fs ? HELD : UNHELD);
-	trail(lock_fs ? "suspend" : "stall", fs, NULL, done ? 0 : -errno);
-	if (!done && native && certain(&call) && still(&fs->kernel, call.kernel))
-		fail(fs, "suspend: %m");
+	end_call(&call, !error && lock_fs ? HELD : UNHELD);
+	trail(lock_fs ? "suspend" : "stall", fs, NULL, error);
+	if (error && native && certain(&call) && !may_fail(&call, error))
+		fail(fs, "suspend: %s", strerror(-error));
 	doze(300000);
 
 	begin(hold, &call.before);
 	begin_user(fs);
-	done = dm_command(fs->dm, DM_DEV_SUSPEND, 0);
+	error = dm_command(fs->dm, DM_DEV_SUSPEND, 0);
 	end_user(fs);
 	end(hold, UNHELD);
-	trail("resume", fs, NULL, done ? 0 : -errno);
-	if (!done)
-		fail(fs, "resume: %m");
+	trail("resume", fs, NULL, error);
+	if (error)
+		fail(fs, "resume: %s", strerror(-error));
 }
 
 static void take_away(struct fs *fs)

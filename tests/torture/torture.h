@@ -199,7 +199,6 @@ void hold_at_random(int first, int threads, uint32_t which_life);
 void administrate(struct fs *fs, int number);
 void maintain(struct fs *fs);
 void write_on(struct fs *fs, int writer);
-bool dm_command(const char *name, unsigned int command, uint32_t flags);
 int sh(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
 /* Which disturbances there are, as bits, and their names. */

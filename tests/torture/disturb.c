@@ -42,6 +42,15 @@ static void end_user(struct fs *fs)
 		span_end(&fs->breaks);
 }
 
+/*
+ * Linux 6.8 to 6.12 count the freeze of a device that is resumed within a FIFREEZE for ever, and then do
+ * not mount it any more: bdev_thaw() in block/bdev.c. Only the series keeps them apart.
+ */
+static bool take_turn(struct fs *fs)
+{
+	return native || !atomic_exchange(&fs->turn, true);
+}
+
 /* ---- FIFREEZE and FITHAW ---- */
 
 static void check_user_freeze(struct call *call, int error)
@@ -71,10 +80,15 @@ static void user_freeze_or_thaw(struct fs *fs)
 	const bool thaw = word_of(&fs->fifreeze).phase == HELD || !below(8);
 	struct hold *hold = &fs->fifreeze;
 	struct call call;
-	int target = open_target(fs, false), error;
+	int target, error;
 
-	if (target < 0)
+	if (!take_turn(fs))
 		return;
+	target = open_target(fs, false);
+	if (target < 0) {
+		fs->turn = false;
+		return;
+	}
 	begin(hold, &call.before);
 	begin_user(fs);
 	begin_call(&call, fs, hold);
@@ -84,6 +98,7 @@ static void user_freeze_or_thaw(struct fs *fs)
 		granted(&call);
 	end_user(fs);
 	close(target);
+	fs->turn = false;
 	end_call(&call, thaw ? UNHELD : error ? call.before.phase : HELD);
 	trail(thaw ? "FITHAW" : "FIFREEZE", fs, hold, error);
 	if (thaw)
@@ -114,8 +129,12 @@ static void suspend(struct fs *fs)
 	struct call call;
 	int error;
 
-	if (!fs->dm)
+	if (!fs->dm || !take_turn(fs))
 		return;
+	if (!native && word_of(&fs->fifreeze).phase != UNHELD) {
+		fs->turn = false;
+		return;
+	}
 	begin(hold, &call.before);
 	begin_user(fs);
 	begin_call(&call, fs, hold);
@@ -136,6 +155,7 @@ static void suspend(struct fs *fs)
 	error = dm_command(fs->dm, DM_DEV_SUSPEND, 0);
 	end_user(fs);
 	end(hold, UNHELD);
+	fs->turn = false;
 	trail("resume", fs, NULL, error);
 	if (error)
 		fail(fs, "resume: %s", strerror(-error));

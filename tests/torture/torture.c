@@ -196,6 +196,7 @@ static void reset_model(void)
 		begin(&fs->bdev, &(struct word){0});
 		end(&fs->bdev, UNHELD);
 		fs->forced = 0;
+		fs->turn = false;
 	}
 	memset(shared->workers, 0, sizeof(shared->workers));
 	shared->stop = false;

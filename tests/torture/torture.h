@@ -76,6 +76,7 @@ struct fs {
 	char dir[64];
 	_Atomic bool mounted;
 	_Atomic bool lost;	 /* its device was taken away: until the end of the round */
+	_Atomic bool turn;	 /* of FIFREEZE or of a suspend, where they must not meet */
 	struct span breaks;	 /* what breaks holds: force, SysRq-j */
 	struct span user;	 /* FIFREEZE, FITHAW and suspends */
 	struct span mounts;	 /* mount, unmount */

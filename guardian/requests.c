@@ -242,14 +242,16 @@ static void on_hold(struct source *source)
 
 static void ask_open(const struct guardian_request *request, int pair, int socket)
 {
+	/* Who had connected before the filesystem or the watcher went is not served after. */
+	const bool serves = guardian.fs->listener >= 0;
 	struct hold *hold = NULL;
 
-	if (guardian.gone)
-		close(pair);
-	else
+	if (serves)
 		hold = new_source(&guardian.holds, sizeof(*hold), pair, on_hold);
+	else
+		close(pair);
 	if (!hold) {
-		answer(socket, guardian.gone ? -EAGAIN : -ENOMEM);
+		answer(socket, serves ? -ENOMEM : -EAGAIN);
 		return;
 	}
 	hold->timeout_ns = request->timeout_ns;

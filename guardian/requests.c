@@ -316,15 +316,17 @@ static void on_hold(struct source *source)
 static void ask_open(const struct guardian_request *request, int pair, int socket)
 {
 	const int yes = 1;
+	/* Who had connected before the filesystem or the watcher went is not served after. */
+	const bool serves = guardian.fs->listener >= 0;
 	struct hold *hold = NULL;
 
-	if (guardian.gone || request->timeout_ns > INT64_MAX ||
-	    setsockopt(pair, SOL_SOCKET, SO_PASSCRED, &yes, sizeof(yes)))
-		release(pair);
-	else
+	if (serves && request->timeout_ns <= INT64_MAX &&
+	    !setsockopt(pair, SOL_SOCKET, SO_PASSCRED, &yes, sizeof(yes)))
 		hold = new_source(&guardian.holds, sizeof(*hold), pair, on_hold);
+	else
+		release(pair);
 	if (!hold) {
-		answer(socket, guardian.gone ? -EAGAIN : -ENOMEM);
+		answer(socket, serves ? -ENOMEM : -EAGAIN);
 		return;
 	}
 	hold->timeout_ns = hold->limit_ns = request->timeout_ns;

@@ -47,15 +47,11 @@ static const int allowed[NR_CALLS][20] = {
 	[CALL_OTHER] = {ANY_ERROR},
 };
 
-static int judge(struct actor *actor, enum call call, long ret, unsigned long cmd)
+static int judge(enum call call, long ret, unsigned long cmd)
 {
 	const int err = ret < 0 ? errno : 0;
 
-	const unsigned int result = ((unsigned int)call << 5 | (unsigned int)(err % 31));
-
 	shared->returned[call][err < MAX_ERRNO ? err : 0]++;
-	shared->follows[actor->last][result] = 1;
-	actor->last = result;
 	if (!err || *allowed[call] == ANY_ERROR)
 		return err;
 	for (size_t i = 0; i < ARRAY_SIZE(allowed[call]); i++)
@@ -192,7 +188,7 @@ static void do_status(struct actor *actor)
 	const unsigned long cmd = sized(FS_IOC_FREEZE_STATUS, size);
 	void *at = argument(actor, &junk, sizeof(junk), size);
 
-	if (!judge(actor, CALL_STATUS, ioctl(*any_slot(actor), cmd, at), cmd) && alone)
+	if (!judge(CALL_STATUS, ioctl(*any_slot(actor), cmd, at), cmd) && alone)
 		check_status(at, size);
 }
 
@@ -204,25 +200,23 @@ static void do_freezefd(struct actor *actor)
 	void *at = argument(actor, &args, sizeof(args), size);
 	const int fd = ioctl(*target_slot(actor), cmd, at);
 
-	judge(actor, CALL_FREEZEFD, fd, cmd);
+	judge(CALL_FREEZEFD, fd, cmd);
 	put_made(actor, fd);
 }
 
 static void do_thaw_force(struct actor *actor)
 {
-	judge(actor, CALL_THAW_FORCE, ioctl(*target_slot(actor), FS_IOC_THAW_FORCE, 0),
-	      FS_IOC_THAW_FORCE);
+	judge(CALL_THAW_FORCE, ioctl(*target_slot(actor), FS_IOC_THAW_FORCE, 0), FS_IOC_THAW_FORCE);
 }
 
 static void do_freeze(struct actor *actor)
 {
-	judge(actor, CALL_FREEZE, ioctl(*made_slot(actor), FREEZEFD_IOC_FREEZE, 0),
-	      FREEZEFD_IOC_FREEZE);
+	judge(CALL_FREEZE, ioctl(*made_slot(actor), FREEZEFD_IOC_FREEZE, 0), FREEZEFD_IOC_FREEZE);
 }
 
 static void do_thaw(struct actor *actor)
 {
-	judge(actor, CALL_THAW, ioctl(*made_slot(actor), FREEZEFD_IOC_THAW, 0), FREEZEFD_IOC_THAW);
+	judge(CALL_THAW, ioctl(*made_slot(actor), FREEZEFD_IOC_THAW, 0), FREEZEFD_IOC_THAW);
 }
 
 static void do_timeout(struct actor *actor)
@@ -230,18 +224,18 @@ static void do_timeout(struct actor *actor)
 	const uint64_t ns = span(actor);
 	void *at = argument(actor, &ns, sizeof(ns), sizeof(ns));
 
-	judge(actor, CALL_TIMEOUT, ioctl(*made_slot(actor), FREEZEFD_IOC_TIMEOUT, at),
+	judge(CALL_TIMEOUT, ioctl(*made_slot(actor), FREEZEFD_IOC_TIMEOUT, at),
 	      FREEZEFD_IOC_TIMEOUT);
 }
 
 static void do_fifreeze(struct actor *actor)
 {
-	judge(actor, CALL_FIFREEZE, ioctl(*target_slot(actor), FIFREEZE, 0), FIFREEZE);
+	judge(CALL_FIFREEZE, ioctl(*target_slot(actor), FIFREEZE, 0), FIFREEZE);
 }
 
 static void do_fithaw(struct actor *actor)
 {
-	judge(actor, CALL_FITHAW, ioctl(*target_slot(actor), FITHAW, 0), FITHAW);
+	judge(CALL_FITHAW, ioctl(*target_slot(actor), FITHAW, 0), FITHAW);
 }
 
 /* Any number near ours, in any direction, of any size. */
@@ -253,7 +247,7 @@ static void do_other(struct actor *actor)
 	const int fd = bits > 240 && device >= 0 ? device : *any_slot(actor);
 	const long ret = ioctl(fd, cmd, argument(actor, &cmd, sizeof(cmd), _IOC_SIZE(cmd)));
 
-	judge(actor, CALL_OTHER, ret, cmd);
+	judge(CALL_OTHER, ret, cmd);
 	/* It may be a call that makes one. */
 	if (ret > 2)
 		put(actor, (int)ret);
@@ -287,7 +281,7 @@ static void do_device(struct actor *actor)
 	if (which == 1)
 		arg.args.args = any_args(actor);
 	ret = ioctl(device, cmd, argument(actor, &arg, calls[which].size, size));
-	judge(actor, calls[which].call, ret, cmd);
+	judge(calls[which].call, ret, cmd);
 	if (which == 1)
 		put_made(actor, ret);
 }

@@ -5,8 +5,8 @@
  * held; now and then the filesystems are unmounted and their devices must be free. What a call returns the contract
  * must name. The kernel's log is for who runs the VM to judge.
  *
- * An input in which a call returned something after another one's result that it never did before is kept, and
- * changed into others.
+ * Inputs are random, without feedback: to change those in which a call returned something new after another one's result
+ * reached no more of such pairs than new ones did.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -30,8 +30,7 @@
 
 #include "ioctl.h"
 
-#define KEEP	    4096 /* inputs */
-#define PATIENCE_MS 300	 /* for a program; then it is killed, and what it waits for is thawed */
+#define PATIENCE_MS 300 /* for a program; then it is killed, and what it waits for is thawed */
 #define LIMIT_MS    30000
 #define CYCLE	    16 /* programs between two unmounts */
 
@@ -46,8 +45,8 @@ static int disk_fd[NR_FS];
 static struct program {
 	uint8_t bytes[MAX_PROGRAM];
 	size_t size;
-} current, kept[KEEP];
-static size_t nr_kept, nr_pairs, nr_programs, nr_rescued, nr_cycles;
+} current;
+static size_t nr_programs, nr_rescued, nr_cycles;
 
 static uint64_t now_ms(void)
 {
@@ -92,55 +91,6 @@ static void new_program(struct program *program)
 	program->size = 8 + below(MAX_PROGRAM - 8);
 	for (size_t i = 0; i < program->size; i++)
 		program->bytes[i] = (uint8_t)random_number();
-}
-
-/* Bytes changed, a piece of another one put in, or the end cut off. */
-static void changed_program(struct program *program)
-{
-	const struct program *other = &kept[below(nr_kept)];
-	size_t at, len;
-
-	*program = kept[below(nr_kept)];
-	for (size_t i = 1 + below(4); i; i--) {
-		at = below(program->size);
-		len = below(16) + 1;
-		if (len > program->size - at)
-			len = program->size - at;
-		switch (below(4)) {
-		case 0:
-			program->bytes[at] = (uint8_t)random_number();
-			break;
-		case 1:
-			program->bytes[at] ^= (uint8_t)(1 << below(8));
-			break;
-		case 2:
-			if (len <= other->size)
-				memcpy(program->bytes + at,
-				       other->bytes + below(other->size - len + 1), len);
-			break;
-		default:
-			if (program->size + len <= MAX_PROGRAM) {
-				memmove(program->bytes + at + len, program->bytes + at,
-					program->size - at);
-				program->size += len;
-			}
-		}
-	}
-}
-
-/* Did a call return something after another one's result that it never did before? */
-static bool is_new(void)
-{
-	static bool seen[NR_RESULTS][NR_RESULTS];
-	const size_t before = nr_pairs;
-
-	for (size_t i = 0; i < NR_RESULTS; i++)
-		for (size_t j = 0; j < NR_RESULTS; j++)
-			if (shared->follows[i][j] && !seen[i][j]) {
-				seen[i][j] = true;
-				nr_pairs++;
-			}
-	return nr_pairs != before;
 }
 
 /* --- the filesystems --- */
@@ -306,8 +256,6 @@ static void try_program(void)
 	close(pidfd);
 	if (!shared->failed)
 		check_filesystems();
-	if (is_new() && nr_kept < KEEP)
-		kept[nr_kept++] = current;
 }
 
 static void set_up(void)
@@ -381,8 +329,7 @@ static const char usage[] =
 	"  --seed N       of the random numbers (default: the time)\n"
 	"  --seconds N    for so long (default: 60)\n"
 	"  --programs N   so many at the most\n"
-	"  --replay HEX   only this program, 100 times\n"
-	"  --no-feedback  do not change the inputs that reached something new\n";
+	"  --replay HEX   only this program, 100 times\n";
 
 int main(int argc, char **argv)
 {
@@ -391,14 +338,12 @@ int main(int argc, char **argv)
 		{"seconds", required_argument, NULL, 't'},
 		{"programs", required_argument, NULL, 'n'},
 		{"replay", required_argument, NULL, 'r'},
-		{"no-feedback", no_argument, NULL, 'f'},
 		{"help", no_argument, NULL, 'h'},
 		{0},
 	};
 	const char *replay = NULL;
 	uint64_t seed = (uint64_t)time(NULL), seconds = 60, begin, told;
 	size_t programs = SIZE_MAX;
-	bool feedback = true;
 	int opt;
 
 	while ((opt = getopt_long(argc, argv, "", options, NULL)) != -1) {
@@ -416,9 +361,6 @@ int main(int argc, char **argv)
 			replay = optarg;
 			programs = 100;
 			break;
-		case 'f':
-			feedback = false;
-			break;
 		default:
 			fputs(usage, opt == 'h' ? stdout : stderr);
 			return opt == 'h' ? 0 : 2;
@@ -432,20 +374,17 @@ int main(int argc, char **argv)
 	while (!shared->failed && nr_programs < programs && now_ms() - begin < seconds * 1000) {
 		if (replay)
 			read_program(replay);
-		else if (feedback && nr_kept && below(4))
-			changed_program(&current);
 		else
 			new_program(&current);
 		try_program();
 		if (now_ms() - told > 10000) {
 			told = now_ms();
-			printf("# %lu s: %zu programs, %zu kept, %zu pairs of results\n",
-			       (told - begin) / 1000, nr_programs, nr_kept, nr_pairs);
+			printf("# %lu s: %zu programs\n", (told - begin) / 1000, nr_programs);
 		}
 	}
 	print_counts();
-	printf("# %zu programs in %lu ms, %zu killed, %zu unmounts, %zu pairs of results, %zu kept\n",
-	       nr_programs, now_ms() - begin, nr_rescued, nr_cycles, nr_pairs, nr_kept);
+	printf("# %zu programs in %lu ms, %zu killed, %zu unmounts\n", nr_programs,
+	       now_ms() - begin, nr_rescued, nr_cycles);
 	if (shared->failed) {
 		printf("# %s\n", shared->reason);
 		print_program();

@@ -35,8 +35,6 @@ enum call {
 };
 
 #define MAX_ERRNO 160
-/* A call and what it returned: few errno values share a number. */
-#define NR_RESULTS 512
 
 /* In memory that all processes share. */
 struct shared {
@@ -45,8 +43,6 @@ struct shared {
 	_Atomic int failed;
 	/* How often each call returned what: 0, or an errno value. */
 	_Atomic unsigned long returned[NR_CALLS][MAX_ERRNO];
-	/* Which result of one call came after which of another. */
-	_Atomic uint8_t follows[NR_RESULTS][NR_RESULTS];
 };
 extern struct shared *shared;
 
@@ -62,8 +58,7 @@ extern struct shared *shared;
 struct actor {
 	struct input input;
 	int number;
-	int made[2];	   /* slots of the last freeze descriptors */
-	unsigned int last; /* the last call and what it returned */
+	int made[2]; /* slots of the last freeze descriptors */
 };
 
 /* Descriptors: one of each kind of files, and free places for copies and freeze descriptors. */

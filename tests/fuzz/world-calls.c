@@ -300,6 +300,7 @@ static void send_packet(char *line, size_t len)
 	if (sscanf(line, "%" SCNu32 " %" SCNd32 " %" SCNu64 " %u %n", &packet.kind, &packet.status,
 		   &packet.frozen_ns, &with, &at) < 4)
 		return;
+	packet.status &= 255; /* of an exit */
 	len -= (size_t)at;
 	if (len > sizeof(packet.strings))
 		len = sizeof(packet.strings);

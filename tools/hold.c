@@ -228,7 +228,8 @@ static bool await_go(struct holds *holds, int starter)
 	*answer = (struct pollfd){.fd = starter, .events = POLLIN};
 	while (!answer->revents && !caught_signal) {
 		wait_events(holds->poll, holds->count + 1, 0);
-		if (holds_broken(holds))
+		/* Unless its name is out: then release tells of it. */
+		if (!answer->revents && holds_broken(holds))
 			return false;
 	}
 	return recv(starter, &go, 1, MSG_DONTWAIT) == 1;
@@ -245,7 +246,9 @@ static int detached(const struct request *request, bool json, int starter)
 	listener = path ? listen_on(path) : -1;
 	if (listener < 0)
 		goto out;
-	if (!chdir("/"))
+	if (chdir("/"))
+		complain("/", "%s", strerror(errno));
+	else
 		status = holds_freeze(&holds, request, EXIT_FAILURE);
 	if (status) {
 		unlink(path);

@@ -228,7 +228,8 @@ static bool await_go(struct holds *holds, int starter)
 	*answer = (struct pollfd){.fd = starter, .events = POLLIN};
 	while (!answer->revents && !caught_signal) {
 		wait_events(holds->poll, holds->count + 1, 0);
-		if (holds_broken(holds))
+		/* Unless its name is out: then release tells of it. */
+		if (!answer->revents && holds_broken(holds))
 			return false;
 	}
 	return recv(starter, &go, 1, MSG_DONTWAIT) == 1;
@@ -237,7 +238,7 @@ static bool await_go(struct holds *holds, int starter)
 static int detached(const struct request *request, bool json, int starter)
 {
 	char *name = new_name(), *path = hold_socket(name), *string;
-	int listener, status = EXIT_FAILURE;
+	int listener, status = EXIT_FAILURE, err;
 	struct holds holds = {0};
 	bool told;
 
@@ -245,7 +246,9 @@ static int detached(const struct request *request, bool json, int starter)
 	listener = path ? listen_on(path) : -1;
 	if (listener < 0)
 		goto out;
-	if (!chdir("/"))
+	if (chdir("/"))
+		complain("/", "%s", strerror(errno));
+	else
 		status = holds_freeze(&holds, request, EXIT_FAILURE);
 	if (status) {
 		unlink(path);
@@ -253,12 +256,15 @@ static int detached(const struct request *request, bool json, int starter)
 	}
 	/* Nobody may have a hold of which nobody knows the name. */
 	string = announcement(&holds, name, json);
-	told = !caught_signal && send(starter, string, strlen(string), MSG_NOSIGNAL) > 0 &&
-	       await_go(&holds, starter);
+	err = send(starter, string, strlen(string), MSG_NOSIGNAL) < 0 ? errno : 0;
+	told = !caught_signal && !err && await_go(&holds, starter);
 	free(string);
 	if (!told) {
 		holds_thaw(&holds);
 		unlink(path);
+		/* Without the one who began it there is nobody to tell. */
+		if (err && err != EPIPE)
+			complain("detach", "%s", strerror(err));
 		status = EXIT_FAILURE;
 		goto out;
 	}
@@ -297,6 +303,8 @@ static char *read_announcement(int socket, pid_t child)
 			return NULL;
 	}
 	len = recv(socket, NULL, 0, MSG_PEEK | MSG_TRUNC);
+	if (len < 0)
+		complain("detach", "%s", strerror(errno));
 	if (len <= 0)
 		return NULL;
 	string = array(NULL, (size_t)len + 1, 1);
@@ -326,7 +334,13 @@ static int detach(const struct request *request, bool json)
 	if (!string && caught_signal)
 		return EXIT_SIGNAL + caught_signal;
 	if (!string) {
+		/* It may have frozen all, and wait for the word to go on. */
+		close(pair[0]);
 		waitpid(child, &status, 0);
+		/* Else it has said why. */
+		if (WIFSIGNALED(status))
+			complain("detach",
+				 "its process was killed before all was frozen; do it again");
 		return WIFEXITED(status) && WEXITSTATUS(status) ? WEXITSTATUS(status)
 								: EXIT_FAILURE;
 	}

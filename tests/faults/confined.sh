@@ -4,10 +4,10 @@
 
 # has PID FIELD VALUE: in /proc/PID/status, of each thread.
 has() {
-	local task
+	local task value
 	for task in /proc/"$1"/task/*/status; do
-		[[ $(awk -v field="$2:" '$1 == field { print $2 }' "$task") = "$3" ]] ||
-			{ problem+="$2 is $(awk -v field="$2:" '$1 == field { print $2 }' "$task"), not $3; "; return; }
+		value=$(awk -v field="$2:" '$1 == field { print $2 }' "$task" 2>/dev/null)
+		[[ $value = "$3" ]] || { problem+="$2 is $value, not $3; "; return; }
 	done
 }
 # one_filter PID: where the kernel has them

@@ -3,7 +3,7 @@
 # No memory: one allocation of the tool fails, or all from one on. Sourced by run.
 
 nomem=$build/tests/faults/nomem.so
-most=${FREEZEFD_FAULTS_MOST:-5}
+most=${FREEZEFD_FAULTS_MOST:-3}
 seed=${FREEZEFD_FAULTS_SEED:-$RANDOM}
 echo "# FREEZEFD_FAULTS_SEED=$seed FREEZEFD_FAULTS_MOST=$most"
 

@@ -3,8 +3,10 @@
 # One system call fails: each of every kind, in the tool or in a helper of it. Sourced by run.
 
 nth=$build/tests/faults/nth
-# So many of a kind, from one that the seed chooses on; 0: all of them.
-most=${FREEZEFD_FAULTS_MOST:-5}
+# So many of a kind, from one that the seed chooses on; 0: all of them. Unless it is given, two of every fourth kind.
+most=${FREEZEFD_FAULTS_MOST:-2}
+every=${FREEZEFD_FAULTS_MOST:+1}
+turn=0
 seed=${FREEZEFD_FAULTS_SEED:-$RANDOM}
 echo "# FREEZEFD_FAULTS_SEED=$seed FREEZEFD_FAULTS_MOST=$most"
 
@@ -69,6 +71,8 @@ sweep() {
 	local what=$1 statuses=$2 one kind errno error problem n i total
 	shift 2
 	for one in "${kinds[@]}"; do
+		turn=$((turn + 1))
+		(((turn + seed) % ${every:-4} == 0)) || continue
 		read -r kind errno error <<<"$one"
 		attempt 0 "$kind" "$error" 0 "$@"
 		problem=${wrong:+"without a fault: $wrong"$'\n'} total=$count

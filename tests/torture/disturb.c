@@ -124,7 +124,9 @@ static int dm_command(const char *name, unsigned int command, uint32_t flags)
 /* Resumed by the same one, always: what the thaw of a hold writes waits for that. */
 static void suspend(struct fs *fs)
 {
-	const bool lock_fs = below(3);
+	/* The hold of a guardian is such a FIFREEZE, see take_turn(). */
+	const bool may_lock = !guardian || kernel_before(6, 8) || !kernel_before(6, 13),
+		   lock_fs = below(3) && may_lock;
 	struct hold *hold = &fs->bdev;
 	struct call call;
 	int error;

@@ -376,7 +376,7 @@ proctype Watcher()
 	bool ended, thawed;
 
 end:	if
-	:: guardian_ended -> ended = true
+	:: guardian_ended || (MISTAKE == 6 && guardian_killed) -> ended = true
 	/* No sign of life. */
 	:: atomic { hangs && root && MISTAKE != 12 -> guardian_killed = true }
 	:: atomic { !watcher_lives -> goto end_watcher }
@@ -388,7 +388,7 @@ end:	if
 		:: else -> frozen = NOBODY; tear(); thawed = true
 		fi;
 		if
-		:: ended || MISTAKE == 6 -> break
+		:: ended -> break
 		:: else -> ended = guardian_ended
 		fi }
 	:: atomic { !root || MISTAKE == 5 || thawed -> break }
@@ -459,9 +459,9 @@ end:	do
 proctype Stranger()
 {
 	if
-	/* FITHAW of what we froze. That it was frozen again is not found out before the mount is dropped: freezefd-guardian(7), C5. */
+	/* FITHAW of what we froze. That it was frozen again is not found out before the guardian has looked: freezefd-guardian(7), C5. */
 	:: atomic { frozen == OURS -> frozen = NOBODY; tear() };
-end_left:	atomic { !root && frozen == NOBODY && state != FREEZING -> frozen = STRANGERS }
+end_left:	atomic { frozen == NOBODY && state != FREEZING && (!root || work == WORK_LEAVE) -> frozen = STRANGERS }
 	:: atomic { frozen == NOBODY && !root -> frozen = STRANGERS }
 	:: goto end_stopped
 	fi;

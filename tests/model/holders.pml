@@ -282,6 +282,10 @@ inline freezefd_drop(i, to)
 	s_umount = true;
 	ffd[i].hold = (MISTAKE == 10 -> HELD : to);
 	thaw_super_locked(FREEZE_HOLDER_FD);
+	if
+	:: MISTAKE == 10 -> io()	/* not: Client Worker Force */
+	:: else
+	fi;
 	ffd[i].hold = (error == OK -> to : HELD);
 	age = (i == 0 && error == OK -> 0 : age)
 }
@@ -308,6 +312,8 @@ inline freezefd_freeze(i)
 			/* From when it stopped writers, or found them stopped. */
 #if MISTAKE == 3
 			ffd[i].since = ffd[i].start;
+#elif MISTAKE == 18
+			ffd[i].since = 0;
 #else
 			ffd[i].since = (ffd[i].start < frozen_for -> ffd[i].start : frozen_for);
 #endif
@@ -390,7 +396,8 @@ proctype Client(byte i)
 	atomic { exits[i] = true; told[i] = false; at_work++; ffd[i].closing = true; ffd[i].work = (MISTAKE != 13) }
 	/* Another file of the task, deleted on this filesystem, is released first. */
 	if
-	:: !rw_sem
+	:: skip ->
+end_deleted:	!rw_sem
 	:: skip
 	fi;
 	/* freezefd_release() */
@@ -533,8 +540,8 @@ end:	atomic { !rw_sem -> writers++ }
 	if
 	:: skip
 	/* It may need s_umount, or be one that waits for the client that freezes. */
-	:: !s_umount
-	:: !freezing[0]
+	:: skip -> !s_umount
+	:: skip -> !freezing[0]
 	fi;
 	atomic { assert(frozen != SB_FREEZE_COMPLETE); writers-- }
 }

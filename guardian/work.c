@@ -22,7 +22,7 @@ static int result;
 
 static int freeze(void)
 {
-	int root = sb_open_root(fs->reader, fs->bdev, &fs->record);
+	int root = sb_open_root(fs->reader, fs->bdev, &fs->record), ret;
 
 	if (root < 0)
 		return root;
@@ -33,10 +33,11 @@ static int freeze(void)
 	common->stopped_ns = now_ns();
 	if (!ioctl(root, FIFREEZE, 0))
 		return 0;
-	root = -errno;
-	close(common->root);
+	ret = -errno;
+	/* First: the watcher must not find the number of what is closed. */
 	common->root = -1;
-	return root;
+	close(root);
+	return ret;
 }
 
 /* Drops the mount: the filesystem may go away now. */

@@ -13,8 +13,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <linux/close_range.h>
-
 #include "spawn.h"
 
 #define STACK_SIZE 65536
@@ -44,14 +42,8 @@ static int execute(void *arg)
 	struct helper *helper = arg;
 	static char *const nothing[] = {NULL};
 	char *const argv[] = {helper->path, NULL};
-	int high[MAX_FDS], highest = -1;
+	int high[MAX_FDS];
 
-	/* A table of our own, of the caller's not more than we need: that may be large. */
-	for (size_t i = 0; i < helper->count; i++)
-		if (helper->fds[i] > highest)
-			highest = helper->fds[i];
-	if (syscall(SYS_close_range, highest + 1U, ~0U, CLOSE_RANGE_UNSHARE))
-		goto fail;
 	/* Out of the way of each other first. */
 	for (size_t i = 0; i < helper->count; i++) {
 		high[i] = fcntl(helper->fds[i], F_DUPFD_CLOEXEC, (int)helper->count);
@@ -74,8 +66,7 @@ static int start(void *arg)
 {
 	struct helper *helper = arg;
 
-	if (clone(execute, helper->stack + STACK_SIZE / 2, CLONE_VM | CLONE_VFORK | CLONE_FILES,
-		  helper) < 0)
+	if (clone(execute, helper->stack + STACK_SIZE / 2, CLONE_VM | CLONE_VFORK, helper) < 0)
 		helper->error = -errno;
 	_exit(0);
 }
@@ -101,8 +92,7 @@ int spawn_helper(const char *name, const int *fds, size_t count)
 	pthread_sigmask(SIG_BLOCK, &all, &before);
 	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel);
 	/* Without a signal at its end, and so only for who waits for it by __WCLONE. */
-	pid = clone(start, helper.stack + STACK_SIZE, CLONE_VM | CLONE_VFORK | CLONE_FILES,
-		    &helper);
+	pid = clone(start, helper.stack + STACK_SIZE, CLONE_VM | CLONE_VFORK, &helper);
 	if (pid < 0)
 		helper.error = -errno;
 	while (pid > 0 && waitpid(pid, &status, __WCLONE) < 0 && errno == EINTR)

@@ -17,6 +17,9 @@ doctor() {
 # with PREPARATION: in a mount namespace of its own, $prepared is the command for that.
 with() { local prepare=$1; prepared=(unshare --mount sh -c "$prepare"' && exec "$@"' sh); }
 
+# While there is one, the program that reads superblocks is had from it, whatever is missing here.
+no_guardian() { ! compgen -G '/run/freezefd/*:*[0-9]' >/dev/null; }
+await no_guardian || :
 what="the engine that is used works" doctor 0 "$engine" 'yes +yes'
 same 'JSON has it' yes "$("$freezefd" doctor --json | python3 -c 'import json, sys
 print(*[row["works"] for row in json.load(sys.stdin)["doctor"] if row["engine"] == sys.argv[1]])' "$engine")"

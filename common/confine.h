@@ -5,6 +5,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/syscall.h>
 
 /* A system call that stays allowed: if of its argument, from 0 on, the bits of mask are those of value. */
 struct allowed_call {
@@ -12,6 +13,22 @@ struct allowed_call {
 	unsigned int argument;
 	uint32_t mask, value; /* mask 0: with any arguments */
 };
+
+#define ANY(name)                  \
+	{                          \
+		.call = SYS_##name \
+	}
+#define ONLY(name, arg, bits, val)                                              \
+	{                                                                       \
+		.call = SYS_##name, .argument = arg, .mask = bits, .value = val \
+	}
+
+/* Which of the arguments of clone(2) the flags are. */
+#ifdef __s390x__
+#define CLONE_ARG_FLAGS 1
+#else
+#define CLONE_ARG_FLAGS 0
+#endif
 
 /*
  * Of its capabilities this thread keeps those whose bits are set, if it has them, and no program

@@ -14,22 +14,6 @@
 #include "../common/confine.h"
 #include "process.h"
 
-#define ANY(name)                  \
-	{                          \
-		.call = SYS_##name \
-	}
-#define ONLY(name, arg, bits, val)                                              \
-	{                                                                       \
-		.call = SYS_##name, .argument = arg, .mask = bits, .value = val \
-	}
-
-/* Which of the arguments of clone(2) the flags are. */
-#ifdef __s390x__
-#define FLAGS 1
-#else
-#define FLAGS 0
-#endif
-
 #define NAMESPACES                                                                                 \
 	(CLONE_NEWNS | CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS | \
 	 CLONE_NEWCGROUP)
@@ -79,7 +63,7 @@ static const struct allowed_call allowed[] = {
 	ANY(pipe2),
 	ONLY(fcntl, 1, UINT32_MAX, F_SETFL),
 	ANY(futex),
-	ONLY(clone, FLAGS, NAMESPACES, 0),
+	ONLY(clone, CLONE_ARG_FLAGS, NAMESPACES, 0),
 	ANY(set_robust_list),
 #ifdef SYS_rseq
 	ANY(rseq),

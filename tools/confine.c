@@ -10,22 +10,6 @@
 #include "tool.h"
 
 #define CAP(name) (UINT64_C(1) << CAP_##name)
-#define ANY(name)                  \
-	{                          \
-		.call = SYS_##name \
-	}
-#define ONLY(name, arg, bits, val)                                              \
-	{                                                                       \
-		.call = SYS_##name, .argument = arg, .mask = bits, .value = val \
-	}
-
-/* Which of the arguments of clone(2) the flags are. */
-#ifdef __s390x__
-#define FLAGS 1
-#else
-#define FLAGS 0
-#endif
-
 static const struct allowed_call hold_calls[] = {
 	/* To wait for who releases it, and to tell him. */
 	ANY(ppoll),
@@ -65,7 +49,7 @@ static const struct allowed_call hold_calls[] = {
 	ANY(sendto),
 	ANY(getpid),
 	/* Threads, signals, time. */
-	ONLY(clone, FLAGS, CLONE_THREAD, CLONE_THREAD),
+	ONLY(clone, CLONE_ARG_FLAGS, CLONE_THREAD, CLONE_THREAD),
 	ANY(futex),
 	ANY(set_robust_list),
 #ifdef SYS_rseq

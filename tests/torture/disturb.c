@@ -75,6 +75,15 @@ static void check_user_thaw(struct call *call, int error)
 		     error ? strerror(-error) : "0");
 }
 
+/* A call of who has no descriptor, and so no deadline. */
+static void begin_stranger(struct call *call, struct fs *fs, struct hold *hold)
+{
+	begin(hold, &call->before);
+	begin_user(fs);
+	begin_call(call, fs, hold);
+	hold->timeout = 1000 * SEC;
+}
+
 static void user_freeze_or_thaw(struct fs *fs)
 {
 	const bool thaw = word_of(&fs->fifreeze).phase == HELD || !below(8);
@@ -89,10 +98,7 @@ static void user_freeze_or_thaw(struct fs *fs)
 		fs->turn = false;
 		return;
 	}
-	begin(hold, &call.before);
-	begin_user(fs);
-	begin_call(&call, fs, hold);
-	hold->timeout = 1000 * SEC;
+	begin_stranger(&call, fs, hold);
 	error = ioctl(target, thaw ? FITHAW : FIFREEZE, 0) ? -errno : 0;
 	if (!thaw && !error)
 		granted(&call);
@@ -137,10 +143,7 @@ static void suspend(struct fs *fs)
 		fs->turn = false;
 		return;
 	}
-	begin(hold, &call.before);
-	begin_user(fs);
-	begin_call(&call, fs, hold);
-	hold->timeout = 1000 * SEC;
+	begin_stranger(&call, fs, hold);
 	error = dm_command(fs->dm, DM_DEV_SUSPEND,
 			   DM_SUSPEND_FLAG | (lock_fs ? 0 : DM_SKIP_LOCKFS_FLAG | DM_NOFLUSH_FLAG));
 	if (!error)

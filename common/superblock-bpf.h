@@ -49,8 +49,8 @@ enum {
 #define SB_READ_ONLY  4
 #define SB_COUNTED    8	 /* the kernel counts holds; else user_holds is 1 when frozen */
 #define SB_NESTED     16 /* the caller's children are in a PID namespace that is not the first */
-#define SB_INIT_MOUNTS \
-	32 /* the caller sees the mounts that the first process of that PID namespace sees */
+/* The caller is in the mount namespace of the first process of that PID namespace. */
+#define SB_INIT_MOUNTS 32
 
 struct sb_waiting {
 	unsigned long long last; /* for SB_ARG_AFTER; 0: there are no more */
@@ -59,10 +59,9 @@ struct sb_waiting {
 };
 
 struct sb_record {
-	unsigned long long
-		id;	     /* of the superblock, as long as it lives and the program is loaded */
-	unsigned int dev;    /* s_dev, as the kernel encodes it inside: major << 20 | minor */
-	unsigned int frozen; /* s_writers.frozen: 0 not, 4 completely */
+	unsigned long long id; /* of the superblock, for this loaded program */
+	unsigned int dev;      /* s_dev, as the kernel encodes it inside: major << 20 | minor */
+	unsigned int frozen;   /* s_writers.frozen: 0 not, 4 completely */
 	unsigned int user_holds;
 	unsigned int kernel_holds;
 	unsigned int flags;

@@ -406,8 +406,10 @@ static void clean_up(void)
 	close(fs.watcher);
 	close(fs.inotify);
 	close(inotify_write);
-	if (fs.listener >= 0)
+	if (fs.listener >= 0) {
 		close(fs.listener);
+		close(fs.lock);
+	}
 	/* Each has got an answer, or sees that nobody will give one. */
 	for (int i = 0; i < nr_asked; i++) {
 		read_answer(asked[i]);
@@ -442,6 +444,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	fs = (struct fs){.record = record,
 			 .inotify = pipe_fd[0],
 			 .listener = listener,
+			 .lock = eventfd(0, EFD_CLOEXEC),
 			 .watcher = eventfd(0, EFD_CLOEXEC)};
 	guardian = (struct guardian){0};
 	serve(&fs, &common);

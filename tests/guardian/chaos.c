@@ -200,7 +200,8 @@ static bool read_stat(pid_t pid, char *comm, pid_t *parent)
 /*
  * How many there are of ours, whose parent we are once the client has gone, and a
  * pair of them, or 0. One that has only just started has no partner: it holds
- * nothing yet and is left alone.
+ * nothing yet and is left alone. But it counts, under whatever name: a client that
+ * was killed between fork and exec leaves one that is not called a guardian yet.
  */
 static unsigned int find_guardians(pid_t *guardian, pid_t *watcher)
 {
@@ -213,12 +214,12 @@ static unsigned int find_guardians(pid_t *guardian, pid_t *watcher)
 		char comm[32];
 		pid_t pid = atoi(entry->d_name), parent, grandparent;
 
-		if (!isdigit((unsigned char)*entry->d_name) || !read_stat(pid, comm, &parent) ||
-		    strcmp(comm, "freeze-guardian"))
+		if (!isdigit((unsigned char)*entry->d_name) || !read_stat(pid, comm, &parent))
 			continue;
 		if (parent == getpid()) {
 			count++;
-		} else if (read_stat(parent, comm, &grandparent) && grandparent == getpid() &&
+		} else if (!strcmp(comm, "freeze-guardian") &&
+			   read_stat(parent, comm, &grandparent) && grandparent == getpid() &&
 			   !strcmp(comm, "freeze-guardian")) {
 			count++;
 			*guardian = pid;

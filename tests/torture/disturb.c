@@ -299,6 +299,7 @@ static void remount(struct fs *fs)
 	trail(read_only ? "remount,ro" : "remount,rw", fs, NULL, error);
 }
 
+#define EXT4_IOC_RESIZE_FS	  _IOW('f', 16, uint64_t)
 #define F2FS_IOC_GARBAGE_COLLECT  _IOW(0xf5, 6, uint32_t)
 #define XFS_SCRUB_TYPE_FSCOUNTERS 24
 
@@ -328,10 +329,9 @@ static int resize(struct fs *fs, int dir)
 	struct xfs_growfs_data growth = {.newblocks = blocks, .imaxpct = 25};
 	struct btrfs_ioctl_vol_args volume = {0};
 
-	/*
-	 * Not ext4: EXT4_IOC_RESIZE_FS gives its write access up before ext4_resize_end() writes the
-	 * superblock, also when it is frozen by then (fs/ext4/ioctl.c in 7.3), which the kernel warns of.
-	 */
+	/* Without the series ext4 writes after its resize, also when it is frozen by then, which the kernel warns of. */
+	if (is(fs, "ext4") && native)
+		return ioctl(dir, EXT4_IOC_RESIZE_FS, &blocks);
 	if (is(fs, "xfs"))
 		return ioctl(dir, XFS_IOC_FSGROWFSDATA, &growth);
 	if (is(fs, "btrfs")) {

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* C2: status on a block device speaks of the filesystem on it. */
+#include <linux/btrfs.h>
+
 #include "contract.h"
 
 TEST(C2, "a block device tells the state of the mounted filesystem")
@@ -74,4 +76,47 @@ TEST(C2, "a block device whose filesystem was unmounted is ENODEV")
 	check_eq(freezefd_status(bdev, &status), -ENODEV);
 	check_eq(freezefd_open(bdev, NULL), -ENODEV);
 	check_eq(freezefd_thaw_force(bdev), -ENODEV);
+}
+
+/* Keeps the lock under which btrfs opens and closes devices busy: reading the superblock takes 10 ms. */
+static pid_t start_scanner(const char *device)
+{
+	struct btrfs_ioctl_vol_args args = {0};
+	int control = open_dev("/dev/btrfs-control");
+	pid_t pid;
+
+	strncpy(args.name, device, sizeof(args.name) - 1);
+	IN_CHILD(pid)
+		while (!*shared)
+			check(!ioctl(control, BTRFS_IOC_SCAN_DEV, &args));
+	return pid;
+}
+
+TEST(C2, "a block device leads to what is mounted while it is still being unmounted")
+{
+	const char *device, *path;
+	pid_t scanner, pid;
+	char name[16];
+	int bdev;
+
+	if (strcmp(fstype(), "btrfs"))
+		skip("only btrfs closes its devices when a new superblock may be there already");
+	if (!is_native(dir))
+		skip("the kernel's btrfs may leave its devices to the superblock that goes");
+	make_fs(scratch(1));
+	device = dm_over(scratch(1));
+	dm_become("delay %s 0 10", scratch(1));
+	path = scratch_fs(0);
+	bdev = open_dev(scratch(0));
+	scanner = start_scanner(device);
+	for (int i = 0; i < 20; i++) {
+		IN_CHILD(pid)
+			check(!umount2(path, 0));
+		snprintf(name, sizeof(name), "again%d", i);
+		path = mount_fs(scratch(0), name, 0, NULL);
+		reap(pid);
+		check_state(bdev, THAWED);
+	}
+	*shared = 1;
+	reap(scanner);
 }

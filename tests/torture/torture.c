@@ -92,8 +92,10 @@ static bool has_ended(void *arg)
 	if (!process->pid || waitpid(process->pid, &status, WNOHANG) != process->pid)
 		return !process->pid;
 	process->pid = 0;
-	/* A page that cannot be written, of a device that was taken away. */
-	if (process->role == WRITER && process->fs->lost)
+	/* A page that cannot be written: its device was taken away, or a btrfs that shrinks has no space for it. */
+	if (process->role == WRITER &&
+	    (process->fs->lost || (WIFSIGNALED(status) && WTERMSIG(status) == SIGBUS &&
+				   !strcmp(process->fs->type, "btrfs"))))
 		return true;
 	if (WIFSIGNALED(status) && WTERMSIG(status) != SIGKILL)
 		fail(process->fs, "a process died of signal %d", WTERMSIG(status));

@@ -23,6 +23,7 @@
 #include <linux/capability.h>
 
 #include "../common/confine.h"
+#include "../common/pass.h"
 #include "../common/superblock-bpf.h"
 
 extern const unsigned char _binary_bpf_superblock_bpf_start[], _binary_bpf_superblock_bpf_end[];
@@ -30,21 +31,7 @@ extern const unsigned char _binary_bpf_superblock_bpf_start[], _binary_bpf_super
 /* The errno value and, when it is 0, the program and its map. */
 static int hand_over(int socket, int error, const int *fds)
 {
-	char control[CMSG_SPACE(2 * sizeof(int))] = {0};
-	struct iovec iov = {.iov_base = &error, .iov_len = sizeof(error)};
-	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
-	struct cmsghdr *cmsg;
-
-	if (!error) {
-		msg.msg_control = control;
-		msg.msg_controllen = sizeof(control);
-		cmsg = CMSG_FIRSTHDR(&msg);
-		cmsg->cmsg_level = SOL_SOCKET;
-		cmsg->cmsg_type = SCM_RIGHTS;
-		cmsg->cmsg_len = CMSG_LEN(2 * sizeof(int));
-		memcpy(CMSG_DATA(cmsg), fds, 2 * sizeof(int));
-	}
-	return sendmsg(socket, &msg, MSG_NOSIGNAL) == sizeof(error) ? 0 : -errno;
+	return send_fds(socket, &error, sizeof(error), fds, error ? 0 : 2, 0);
 }
 
 /* The id of a superblock must not be its address: see superblock.bpf.c. */

@@ -9,6 +9,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "../common/pass.h"
 #include "loop.h"
 
 /* SCM_MAX_FD of the kernel's include/net/scm.h */
@@ -127,20 +128,8 @@ static void hand_out_reader(int socket)
 {
 	const struct guardian_reply reply = {.number = SB_KIND};
 	const int fds[] = {guardian.fs->reader.prog, guardian.fs->reader.map};
-	union {
-		struct cmsghdr cmsg;
-		char space[CMSG_SPACE(sizeof(fds))];
-	} control = {.cmsg = {.cmsg_len = CMSG_LEN(sizeof(fds)),
-			      .cmsg_level = SOL_SOCKET,
-			      .cmsg_type = SCM_RIGHTS}};
-	struct iovec iov = {.iov_base = (void *)&reply, .iov_len = sizeof(reply)};
-	const struct msghdr msg = {.msg_iov = &iov,
-				   .msg_iovlen = 1,
-				   .msg_control = &control,
-				   .msg_controllen = sizeof(control)};
 
-	memcpy(CMSG_DATA(&control.cmsg), fds, sizeof(fds));
-	sendmsg(socket, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
+	send_fds(socket, &reply, sizeof(reply), fds, 2, MSG_DONTWAIT);
 	release(socket);
 }
 

@@ -17,6 +17,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "../common/pass.h"
 #include "freezer.h"
 
 /* So long after the start is first looked for what is in the way, and then so often. */
@@ -186,7 +187,8 @@ static int send_hold(const struct work *work, size_t i, int fd)
 	put(&packet, &size, work->uuid[i]);
 	put(&packet, &size, freezefd_engine(fd));
 	free(device);
-	return send_fd(work->socket, &packet, offsetof(struct packet, strings) + size, fd);
+	return send_fds(work->socket, &packet, offsetof(struct packet, strings) + size, &fd,
+			fd >= 0, 0);
 }
 
 struct sent {

@@ -14,6 +14,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "../common/pass.h"
 #include "guard.h"
 #include "tool.h"
 
@@ -125,7 +126,7 @@ static void __attribute__((noreturn)) be_child(int target, int socket, pid_t gua
 	close_range(low + 1, high - 1, 0);
 	close_range(high + 1, ~0U, 0);
 	result = freezefd_open(target, &guard.options);
-	send_fd(socket, &result, sizeof(result), result);
+	send_fds(socket, &result, sizeof(result), &result, result >= 0, 0);
 	/* Its copy goes last: what lies in a socket thaws in no order. */
 	for (;;)
 		pause();

@@ -13,6 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "../common/pass.h"
 #include "tool.h"
 
 #define NSEC_PER_SEC UINT64_C(1000000000)

@@ -311,13 +311,6 @@ struct packet {
 /* Freezes, sends it all, exits. */
 _Noreturn void freeze_all(const struct request *request, int socket, int cannot);
 
-/* pass.c */
-
-/* A packet with a descriptor, or without one when fd is -1. 0 or a negative errno value. */
-int send_fd(int socket, const void *packet, size_t size, int fd);
-/* Its size, or a negative errno value; *fd is -1 when none came along. flags: of recvmsg(2). */
-ssize_t receive_fd(int socket, void *packet, size_t size, int flags, int *fd);
-
 /* blocked.c: what a freeze waits for. Both may wait themselves. Freed by the caller. */
 
 /* A frozen filesystem or a suspended device on which this one lies; NULL when there is none. */

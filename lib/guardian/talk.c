@@ -10,33 +10,11 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "../../common/pass.h"
 #include "client.h"
 #include "spawn.h"
 
 #define MAX_ERRNO 4095
-
-static int send_request(int socket, const struct guardian_request *request, int fd, int flags)
-{
-	union {
-		struct cmsghdr cmsg;
-		char space[CMSG_SPACE(sizeof(int))];
-	} control = {.cmsg = {.cmsg_len = CMSG_LEN(sizeof(fd)),
-			      .cmsg_level = SOL_SOCKET,
-			      .cmsg_type = SCM_RIGHTS}};
-	struct iovec iov = {.iov_base = (void *)request, .iov_len = sizeof(*request)};
-	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
-	ssize_t n;
-
-	if (fd >= 0) {
-		memcpy(CMSG_DATA(&control.cmsg), &fd, sizeof(fd));
-		msg.msg_control = &control;
-		msg.msg_controllen = sizeof(control);
-	}
-	do
-		n = sendmsg(socket, &msg, MSG_NOSIGNAL | flags);
-	while (n < 0 && errno == EINTR);
-	return n < 0 ? -errno : 0;
-}
 
 /*
  * -EPIPE when the guardian ended instead of answering. To ask is not to wait, whatever keeps a
@@ -77,7 +55,8 @@ int ask(int fd, uint32_t op, uint64_t timeout_ns, struct guardian_reply *reply)
 
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair))
 		return -errno;
-	ret = send_request(fd, &request, pair[1], op == GUARDIAN_STATUS ? MSG_DONTWAIT : 0);
+	ret = send_fds(fd, &request, sizeof(request), &pair[1], 1,
+		       op == GUARDIAN_STATUS ? MSG_DONTWAIT : 0);
 	close(pair[1]);
 	if (ret == -EAGAIN)
 		ret = -ETIMEDOUT;
@@ -113,7 +92,7 @@ int ask_fs(const struct sb_record *record, const struct guardian_request *reques
 
 	if (socket < 0)
 		return socket;
-	ret = send_request(socket, request, fd, 0);
+	ret = send_fds(socket, request, sizeof(*request), &fd, fd >= 0, 0);
 	if (!ret)
 		ret = receive_reply(socket, request->op, reply);
 	close(socket);

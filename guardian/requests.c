@@ -57,7 +57,9 @@ static int broken(const struct hold *hold)
 
 static void fill_hold(const struct hold *hold, struct freezefd_status *status)
 {
-	status->hold = hold->state;
+	/* It will be told so at the end of this round, and closed. */
+	status->hold = guardian.gone && hold->state == FREEZEFD_HOLD_NONE ? FREEZEFD_HOLD_GONE
+									  : hold->state;
 	status->timeout_ns = hold->timeout_ns;
 	if (hold->state != FREEZEFD_HOLD_HELD)
 		return;

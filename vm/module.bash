@@ -66,6 +66,8 @@ publish_module() {
 	run "building freezefd.ko for $base" : "$log" "$@" "$tmp" || build_failed
 	mkdir -p "${image%/*}"
 	mv "$tmp/kernel/module/freezefd.ko" "$image"
+	# What the counters are of.
+	[[ ! -e $tmp/kernel/module/freezefd.gcno ]] || mv "$tmp/kernel/module/freezefd.gcno" "${image%/*}/"
 	rm -rf "$tmp"
 	unlock
 }

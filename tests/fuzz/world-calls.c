@@ -309,7 +309,7 @@ static void send_packet(char *line, size_t len)
 	for (size_t i = 0; i < len; i++)
 		if (packet.strings[i] == '|')
 			packet.strings[i] = 0;
-	send_fds(last_pair[1], &packet, offsetof(struct packet, strings) + len, (int[]){STDIN_FILENO}, with, 0);
+	send_fds(last_pair[1], &packet, offsetof(struct packet, strings) + len, (int[]){STDIN_FILENO}, !!with, 0);
 }
 
 WRAP(pid_t, fork, (void), ())

@@ -167,7 +167,7 @@ static void thaw(struct own *place)
 	if (call.before.phase == HELD)
 		check_thaw(&call, error, more);
 	else if (call.before.phase == UNHELD && error != -EINVAL &&
-		 (error != -ESTALE || call.hold->made == call.fs->mounts.begun))
+		 (error != -ESTALE || !may_be_gone(call.hold, call.fs)))
 		fail(call.fs, "thaw of what holds nothing: %s", error ? strerror(-error) : "0");
 }
 

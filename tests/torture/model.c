@@ -143,6 +143,12 @@ void granted(struct call *call)
 	hold->written = written(call->fs);
 }
 
+/* Since the descriptor was made: it may have been made when only others' holds kept what was unmounted. */
+bool may_be_gone(const struct hold *hold, const struct fs *fs)
+{
+	return !fs->mounted || hold->made != fs->mounts.begun;
+}
+
 /* May a freeze, or the opening of a descriptor, have failed so? */
 bool may_fail(const struct call *call, int error)
 {
@@ -294,7 +300,7 @@ static void check_hold(struct fs *fs, const struct before *before, uint64_t end,
 	const struct word was = unpack(before->words[index]);
 	const uint32_t told = status->hold;
 	const uint64_t granted = hold->granted, earliest = hold->earliest, timeout = hold->timeout;
-	const uint32_t breaks = hold->breaks, made = hold->made;
+	const uint32_t breaks = hold->breaks;
 	const bool forced = before->forced > granted;
 	bool allowed;
 
@@ -302,7 +308,7 @@ static void check_hold(struct fs *fs, const struct before *before, uint64_t end,
 		return;
 	if (was.phase == UNHELD)
 		allowed = told == FREEZEFD_HOLD_NONE ||
-			  (told == FREEZEFD_HOLD_GONE && made != fs->mounts.begun);
+			  (told == FREEZEFD_HOLD_GONE && may_be_gone(hold, fs));
 	else
 		allowed = (told == FREEZEFD_HOLD_HELD && !forced) ||
 			  (told == FREEZEFD_HOLD_EXPIRED && end >= earliest) ||

@@ -151,6 +151,7 @@ struct hold *allocate(struct fs *fs, struct word *before);
 void begin_call(struct call *call, struct fs *fs, struct hold *hold);
 void end_call(struct call *call, enum phase phase);
 bool certain(struct call *call);
+bool may_be_gone(const struct hold *hold, const struct fs *fs);
 bool may_fail(const struct call *call, int error);
 void granted(struct call *call);
 uint32_t written(struct fs *fs);

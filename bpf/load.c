@@ -107,8 +107,7 @@ int main(void)
 	socklen_t len = sizeof(type);
 
 	/* To load it, to find the types of modules, to lock memory before Linux 5.11. */
-	keep_capabilities(1ULL << CAP_BPF | 1ULL << CAP_PERFMON | 1ULL << CAP_SYS_ADMIN |
-			  1ULL << CAP_SYS_RESOURCE);
+	keep_capabilities(CAP(BPF) | CAP(PERFMON) | CAP(SYS_ADMIN) | CAP(SYS_RESOURCE));
 	if (getsockopt(STDIN_FILENO, SOL_SOCKET, SO_TYPE, &type, &len) == 0) {
 		libbpf_set_print(silent);
 		ret = load(fds);

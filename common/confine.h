@@ -23,6 +23,25 @@ struct allowed_call {
 		.call = SYS_##name, .argument = arg, .mask = bits, .value = val \
 	}
 
+#ifdef SYS_rseq
+#define RSEQ ANY(rseq),
+#else
+#define RSEQ
+#endif
+
+/*
+ * What the C library does in every process that has threads, and to end it, also by abort(3). It asks how many heaps are
+ * worth their memory (sched_getaffinity). Of memory none may be executed that could be written. Needs <sys/mman.h>.
+ */
+#define CALLS_OF_EACH                                                                              \
+	ANY(futex), ANY(set_robust_list), RSEQ ANY(rt_sigaction), ANY(rt_sigprocmask),             \
+		ANY(rt_sigreturn), ANY(restart_syscall), ANY(clock_gettime), ANY(clock_nanosleep), \
+		ANY(nanosleep), ANY(sched_getaffinity), ANY(brk), ONLY(mmap, 2, PROT_EXEC, 0),     \
+		ONLY(mprotect, 2, PROT_EXEC, 0), ANY(munmap), ANY(mremap), ANY(madvise),           \
+		ANY(getpid), ANY(gettid), ANY(tgkill), ANY(exit), ANY(exit_group)
+
+#define CAP(name) (UINT64_C(1) << CAP_##name) /* needs <linux/capability.h> */
+
 /* Which of the arguments of clone(2) the flags are. */
 #ifdef __s390x__
 #define CLONE_ARG_FLAGS 1

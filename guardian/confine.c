@@ -62,39 +62,14 @@ static const struct allowed_call allowed[] = {
 	ANY(eventfd2),
 	ANY(pipe2),
 	ONLY(fcntl, 1, UINT32_MAX, F_SETFL),
-	ANY(futex),
 	ONLY(clone, CLONE_ARG_FLAGS, NAMESPACES, 0),
-	ANY(set_robust_list),
-#ifdef SYS_rseq
-	ANY(rseq),
-#endif
 	ANY(pidfd_open),
 	ANY(pidfd_send_signal),
 	ANY(kill),
 	ANY(wait4),
-	ANY(rt_sigprocmask),
 	ANY(rt_sigtimedwait),
-	ANY(rt_sigaction),
-	ANY(rt_sigreturn),
-	ANY(restart_syscall),
-	ANY(clock_gettime),
-	ANY(clock_nanosleep),
-	ANY(nanosleep),
-	/* Memory, none of which may be executed that could be written. */
-	ANY(brk),
-	ONLY(mmap, 2, PROT_EXEC, 0),
-	ONLY(mprotect, 2, PROT_EXEC, 0),
-	ANY(munmap),
-	ANY(mremap),
-	ANY(madvise),
 	ANY(mlockall),
-	ANY(sched_getaffinity), /* the C library asks how many heaps are worth their memory */
-	/* The end, also by abort(3). */
-	ANY(getpid),
-	ANY(gettid),
-	ANY(tgkill),
-	ANY(exit),
-	ANY(exit_group),
+	CALLS_OF_EACH,
 };
 
 void confine(void)
@@ -103,8 +78,7 @@ void confine(void)
 	 * To freeze, to mount and to run the program; to open the root directory, whoever it belongs to,
 	 * without changing its time of access; and to have all memory locked.
 	 */
-	keep_capabilities(1ULL << CAP_SYS_ADMIN | 1ULL << CAP_DAC_READ_SEARCH | 1ULL << CAP_FOWNER |
-			  1ULL << CAP_IPC_LOCK);
+	keep_capabilities(CAP(SYS_ADMIN) | CAP(DAC_READ_SEARCH) | CAP(FOWNER) | CAP(IPC_LOCK));
 	/* Best effort, like all that the client may have been denied. */
 	keep_calls(allowed, sizeof(allowed) / sizeof(allowed[0]));
 }

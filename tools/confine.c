@@ -9,7 +9,6 @@
 #include "../common/confine.h"
 #include "tool.h"
 
-#define CAP(name) (UINT64_C(1) << CAP_##name)
 static const struct allowed_call hold_calls[] = {
 	/* To wait for who releases it, and to tell him. */
 	ANY(ppoll),
@@ -47,33 +46,8 @@ static const struct allowed_call hold_calls[] = {
 	ONLY(socket, 0, UINT32_MAX, 1 /* AF_UNIX */),
 	ANY(connect),
 	ANY(sendto),
-	ANY(getpid),
-	/* Threads, signals, time. */
 	ONLY(clone, CLONE_ARG_FLAGS, CLONE_THREAD, CLONE_THREAD),
-	ANY(futex),
-	ANY(set_robust_list),
-#ifdef SYS_rseq
-	ANY(rseq),
-#endif
-	ANY(gettid),
-	ANY(tgkill),
-	ANY(rt_sigaction),
-	ANY(rt_sigprocmask),
-	ANY(rt_sigreturn),
-	ANY(restart_syscall),
-	ANY(clock_gettime),
-	ANY(clock_nanosleep),
-	ANY(nanosleep),
-	ANY(sched_getaffinity),
-	/* Memory, none of which may be executed that could be written. */
-	ANY(brk),
-	ONLY(mmap, 2, PROT_EXEC, 0),
-	ONLY(mprotect, 2, PROT_EXEC, 0),
-	ANY(munmap),
-	ANY(mremap),
-	ANY(madvise),
-	ANY(exit),
-	ANY(exit_group),
+	CALLS_OF_EACH,
 /* As the C library of this machine calls some of them. */
 #ifdef SYS_open
 	ONLY(open, 1, O_ACCMODE | O_CREAT | O_TRUNC, O_RDONLY),

@@ -30,6 +30,7 @@
 #include <unistd.h>
 
 #include "../../common/guardian-protocol.h"
+#include "../../common/pass.h"
 #include "freezefd.h"
 
 #define MS	  1000000ULL
@@ -75,48 +76,12 @@ static void fail(const char *fmt, ...)
 
 /* --- a client --- */
 
-static void send_fd(int socket, int fd)
-{
-	union {
-		struct cmsghdr cmsg;
-		char space[CMSG_SPACE(sizeof(int))];
-	} control = {.cmsg = {.cmsg_level = SOL_SOCKET,
-			      .cmsg_type = SCM_RIGHTS,
-			      .cmsg_len = CMSG_LEN(sizeof(int))}};
-	struct iovec iov = {.iov_base = "", .iov_len = 1};
-	struct msghdr msg = {.msg_iov = &iov,
-			     .msg_iovlen = 1,
-			     .msg_control = &control,
-			     .msg_controllen = sizeof(control)};
-
-	memcpy(CMSG_DATA(&control.cmsg), &fd, sizeof(fd));
-	sendmsg(socket, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
-}
-
-static int receive_fd(int socket)
-{
-	union {
-		struct cmsghdr cmsg;
-		char space[CMSG_SPACE(sizeof(int))];
-	} control = {0};
-	char byte;
-	struct iovec iov = {.iov_base = &byte, .iov_len = 1};
-	struct msghdr msg = {.msg_iov = &iov,
-			     .msg_iovlen = 1,
-			     .msg_control = &control,
-			     .msg_controllen = sizeof(control)};
-	int fd = -1;
-
-	if (recvmsg(socket, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC) == 1 && CMSG_FIRSTHDR(&msg))
-		memcpy(&fd, CMSG_DATA(&control.cmsg), sizeof(fd));
-	return fd;
-}
-
 static void __attribute__((noreturn)) client(int socket)
 {
 	struct freezefd_options options = {.size = sizeof(options)};
 	struct freezefd_status status;
 	int fds[MAX_HOLDS];
+	char byte;
 
 	memset(fds, -1, sizeof(fds));
 	for (;;) {
@@ -141,11 +106,11 @@ static void __attribute__((noreturn)) client(int socket)
 			break;
 		case 5:
 			if (*fd >= 0)
-				send_fd(socket, *fd);
+				send_fds(socket, "", 1, fd, 1, MSG_DONTWAIT);
 			break;
 		case 6:
 			close(*fd);
-			*fd = receive_fd(socket);
+			receive_fd(socket, &byte, sizeof(byte), MSG_DONTWAIT, fd);
 			break;
 		case 7:
 			freezefd_status(*fd, &status);

@@ -12,6 +12,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "../../common/pass.h"
 #include "torture.h"
 
 #define MAX_OWN 4
@@ -228,43 +229,23 @@ static void close_one(struct own *place)
 	place->hold = NULL;
 }
 
-union control {
-	struct cmsghdr cmsg;
-	char space[CMSG_SPACE(sizeof(int))];
-};
-
 static void pass(struct own *place)
 {
-	union control control = {.cmsg = {.cmsg_level = SOL_SOCKET,
-					  .cmsg_type = SCM_RIGHTS,
-					  .cmsg_len = CMSG_LEN(sizeof(int))}};
-	struct own message = *place;
-	struct iovec iov = {.iov_base = &message, .iov_len = sizeof(message)};
-	struct msghdr msg = {.msg_iov = &iov,
-			     .msg_iovlen = 1,
-			     .msg_control = &control,
-			     .msg_controllen = sizeof(control)};
+	const struct own message = *place;
 	const int to = below(MAX_WORKERS);
 	struct call call;
 
-	memcpy(CMSG_DATA(&control.cmsg), &place->fd, sizeof(place->fd));
 	work_on(&call, place);
 	atomic_fetch_add(&place->hold->copies, 1);
-	if (sendmsg(shared->inbox[to][0], &msg, MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
+	if (send_fds(shared->inbox[to][0], &message, sizeof(message), &place->fd, 1, MSG_DONTWAIT))
 		atomic_fetch_sub(&place->hold->copies, 1);
 	done(&call, "pass", call.before.phase, to);
 }
 
 static void receive(void)
 {
-	union control control = {0};
 	const int inbox = shared->inbox[who][1];
 	struct own *place = free_place(), message;
-	struct iovec iov = {.iov_base = &message, .iov_len = sizeof(message)};
-	struct msghdr msg = {.msg_iov = &iov,
-			     .msg_iovlen = 1,
-			     .msg_control = &control,
-			     .msg_controllen = sizeof(control)};
 	struct call call;
 	int fd;
 
@@ -273,13 +254,11 @@ static void receive(void)
 	    recv(inbox, &message, sizeof(message), MSG_PEEK | MSG_DONTWAIT) != sizeof(message))
 		return;
 	work_on(&call, &message);
-	if (recvmsg(inbox, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC) != sizeof(message) ||
-	    !CMSG_FIRSTHDR(&msg)) {
+	if (receive_fd(inbox, &message, sizeof(message), MSG_DONTWAIT, &fd) != sizeof(message) ||
+	    fd < 0)
 		fail(call.fs, "a message has lost its descriptor");
-	} else {
-		memcpy(&fd, CMSG_DATA(CMSG_FIRSTHDR(&msg)), sizeof(fd));
+	else
 		acquire(place, message.fs, message.hold, fd);
-	}
 	done(&call, "receive", call.before.phase, 0);
 }
 

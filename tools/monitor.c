@@ -128,6 +128,21 @@ static bool ask(struct monitor *monitor, struct followed *fs)
 	return true;
 }
 
+/* A thaw takes time after the last hold is dropped. Whose hold that was is told with its end. */
+static void keep_last(struct followed *fs, struct followed *before)
+{
+	if (fs->nr_held || fs->again || fs->state == FREEZE_STATE_THAWED)
+		return;
+	fs->held = before->held;
+	fs->nr_held = before->nr_held;
+	before->held = NULL;
+	before->nr_held = 0;
+	for (size_t i = 0; i < fs->nr_held; i++) {
+		free(fs->held[i].hold);
+		fs->held[i].hold = copy("none");
+	}
+}
+
 /* Reading the holders of all processes takes its time, so it is done once, and only when there is a cause. */
 static void look(struct monitor *monitor)
 {
@@ -154,6 +169,7 @@ static void look(struct monitor *monitor)
 		monitor->fs[i].suspect = false;
 		read_held(monitor, &monitor->fs[i], &holders);
 		monitor_compare(monitor, &monitor->fs[i], &before[i]);
+		keep_last(&monitor->fs[i], &before[i]);
 		forget_held(&before[i]);
 	}
 	holders_free(&holders);

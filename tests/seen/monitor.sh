@@ -72,8 +72,24 @@ kill -CONT "$holder"
 release
 
 make_fs ext4 "$spare" && mount -t ext4 "$spare" "$other"
+# With the guardian only one may hold it.
+if [[ $engine != guardian ]]; then
+	hold "$mnt"
+	event "event == 'frozen' and [h['pid'] for h in holders] == [$holder]"
+	fsfreeze --freeze "$mnt"
+	release
+	released=$holder
+fi
 hold "$other"
 told 'what is mounted later is followed' "event == 'frozen' and target == '$other' and [h['pid'] for h in holders] == [$holder]"
+if [[ $engine = guardian ]]; then
+	skip 'who held it last is told with the thaw' 'only one may hold it with this engine'
+else
+	# The look that told of the other filesystem saw this one without a holder.
+	fsfreeze --unfreeze "$mnt"
+	told 'who held it last is told with the thaw' \
+		"event == 'thawed' and target == '$mnt' and [h['pid'] for h in holders] == [$released]"
+fi
 umount -l "$other"
 told 'an unmount during the freeze is told' "event == 'unmounted' and target == '$other'"
 "$freezefd" thaw --force "$spare"

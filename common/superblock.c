@@ -262,25 +262,40 @@ int sb_open_root(struct sb_reader reader, const char *bdev, const struct sb_reco
 	return root;
 }
 
-int sb_thaw_all(struct sb_reader reader, int root, uint64_t id)
+int sb_thaw(struct sb_reader reader, int root, uint64_t id)
 {
 	struct sb_record before, now;
-	int ret = sb_read_id(reader, id, &before);
+	const bool known = !sb_read_id(reader, id, &before);
+
+	/* Whatever was read: this waits for a freeze that is under way. */
+	if (!ioctl(root, FITHAW, 0))
+		return 0;
+	if (errno != EINVAL)
+		return -errno;
+	/*
+	 * Before 7.3 it says so, too, when others still hold it: thaw_super_locked() in fs/super.c.
+	 * And so does JFS when it cannot write.
+	 */
+	if (!known || !before.user_holds || sb_read_id(reader, id, &now))
+		return -EINVAL;
+	return now.user_holds < before.user_holds ? 0 : -EIO;
+}
+
+int sb_thaw_all(struct sb_reader reader, int root, uint64_t id)
+{
+	struct sb_record now;
+	int ret = sb_read_id(reader, id, &now);
 
 	if (ret)
 		return ret;
-	if (before.frozen != SB_FREEZE_COMPLETE || !before.user_holds)
+	if (now.frozen != SB_FREEZE_COMPLETE || !now.user_holds)
 		return -EINVAL;
 	for (int i = 0; i < MAX_HOLDS; i++) {
-		/* EINVAL is what kernels before 7.3 say when others still hold it. */
-		ret = ioctl(root, FITHAW, 0) ? -errno : 0;
-		if (ret && ret != -EINVAL)
+		ret = sb_thaw(reader, root, id);
+		if (ret)
 			return ret;
 		if (sb_read_id(reader, id, &now) || !now.user_holds)
 			return 0;
-		if (now.user_holds >= before.user_holds)
-			return ret ? ret : -EBUSY;
-		before = now;
 	}
 	return -EBUSY;
 }

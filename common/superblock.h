@@ -54,6 +54,12 @@ int sb_peer(struct sb_reader reader, int socket, uint64_t first);
 int sb_open_root(struct sb_reader reader, const char *bdev, const struct sb_record *record);
 
 /*
+ * Drops one hold by FITHAW. -EINVAL when there was none, -EIO or another error when the
+ * filesystem refuses to thaw and the hold stays.
+ */
+int sb_thaw(struct sb_reader reader, int root, uint64_t id);
+
+/*
  * Calls FITHAW until none of its holds is left. -EINVAL when there was none that
  * FITHAW can drop.
  */

@@ -278,7 +278,7 @@ static void watch_over(pid_t guardian, const struct fs *fs, struct common *commo
 	unsigned int beats = 0, silent = 0;
 	sigset_t child;
 	bool ended = false;
-	int status, root;
+	int status, root, ret;
 
 	sigemptyset(&child);
 	sigaddset(&child, SIGCHLD);
@@ -301,7 +301,8 @@ static void watch_over(pid_t guardian, const struct fs *fs, struct common *commo
 	}
 	root = common->root;
 	/* A FIFREEZE of it that is under way ends before it does. A filesystem may refuse, and is tried again. */
-	while (root >= 0 && ioctl(root, FITHAW, 0) && !(ended && errno == EINVAL)) {
+	while (root >= 0 && (ret = sb_thaw(fs->reader, root, fs->record.id)) &&
+	       !(ended && ret == -EINVAL)) {
 		if (!ended && waitpid(guardian, &status, WNOHANG))
 			ended = true;
 		else

@@ -53,10 +53,10 @@ static int leave(void)
 /* If the filesystem refuses it stays ours, and is tried again. */
 static int thaw(void)
 {
-	/* Before Linux 7.3 EINVAL says as well that others still hold it. */
-	if (ioctl(common->root, FITHAW, 0) && errno != EINVAL)
-		return -errno;
-	return leave();
+	int ret = sb_thaw(fs->reader, common->root, fs->record.id);
+
+	/* With EINVAL somebody else has thawed. */
+	return ret && ret != -EINVAL ? ret : leave();
 }
 
 static int force(void)

@@ -5,7 +5,7 @@
 # What is loaded before the host's files can be seen, and what the kernel asks for when it is used. Those that a
 # kernel has built in or does not have are left out.
 early=(virtio_pci virtio_blk virtio_console 9pnet_virtio 9p configfs loop null_blk fuse dm-mod)
-late=(overlay erofs ext4 xfs btrfs f2fs quota_v2 dm-snapshot dm-flakey dm-delay dm-log-writes dm-thin-pool dm-multipath
+late=(overlay erofs ext4 xfs btrfs f2fs jfs quota_v2 dm-snapshot dm-flakey dm-delay dm-log-writes dm-thin-pool dm-multipath
 	dm-round-robin raid1 bcache)
 
 # Have the image of $line's newest kernel in $image.

@@ -83,6 +83,17 @@ static inline unsigned int kernel_holds(const struct super_block *sb)
 }
 #endif
 
+/* The holds that a thaw by @who drops one of.  Before 6.6 there is one at most. */
+static inline unsigned int holds_of(const struct super_block *sb,
+				    enum freeze_holder who)
+{
+#ifdef HAVE_FREEZE_HOLDERS
+	return who == FREEZE_HOLDER_KERNEL ? kernel_holds(sb) : user_holds(sb);
+#else
+	return READ_ONCE(sb->s_writers.frozen) == SB_FREEZE_COMPLETE;
+#endif
+}
+
 /* Freezes of a device by the block layer: an atomic_t and another name since 6.8. */
 #ifdef HAVE_BDEV_THAW
 static inline int bdev_freezes(struct block_device *bdev)

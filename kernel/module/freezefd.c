@@ -242,11 +242,30 @@ struct thaw_call {
 	int			error;
 };
 
+/*
+ * Drop a hold of a superblock to which the caller has an active reference, as who
+ * froze it has.  In 6.12 the kernel says -EINVAL when others still hold it, and the
+ * hold is gone all the same.  JFS says so when it cannot write, and stays frozen.
+ */
+static int drop_hold(struct super_block *sb, enum freeze_holder who)
+{
+	const unsigned int holds = holds_of(sb, who);
+	int error;
+
+	/* The kernel may drop that reference. */
+	atomic_inc(&sb->s_active);
+	error = fs_super_thaw(sb, who);
+	if (error == -EINVAL && holds)
+		error = holds_of(sb, who) < holds ? 0 : -EIO;
+	deactivate_super(sb);
+	return error;
+}
+
 static void thaw_call_work(struct work_struct *work)
 {
 	struct thaw_call *call = container_of(work, struct thaw_call, work);
 
-	call->error = fs_super_thaw(call->sb, call->who);
+	call->error = drop_hold(call->sb, call->who);
 }
 
 /* Where no signal interrupts it. */
@@ -255,7 +274,7 @@ static int super_thaw(struct super_block *sb, enum freeze_holder who)
 	struct thaw_call call = { .sb = sb, .who = who };
 
 	if (current->flags & PF_KTHREAD)
-		return fs_super_thaw(sb, who);
+		return drop_hold(sb, who);
 	INIT_WORK_ONSTACK(&call.work, thaw_call_work);
 	queue_work(super_wq, &call.work);
 	flush_work(&call.work);
@@ -276,13 +295,8 @@ static int held_super_freeze(struct held_super *super, struct super_block *sb)
 
 static int held_super_thaw(struct held_super *super)
 {
-	struct super_block *sb = super->sb;
-	int error;
-
-	mend_bdev_freezes(sb);
-	error = super_thaw(sb, FREEZE_HOLDER_KERNEL);
-	/* 6.12: others hold it.  This hold is gone all the same. */
-	return error == -EINVAL ? 0 : error;
+	mend_bdev_freezes(super->sb);
+	return super_thaw(super->sb, FREEZE_HOLDER_KERNEL);
 }
 #else
 static void held_super_broken(struct work_struct *work);
@@ -1173,14 +1187,9 @@ static int thaw_user_holds(struct super_block *sb, struct block_device *bdev,
 			break;
 #endif
 		error = super_thaw(sb, FREEZE_HOLDER_USERSPACE);
-#ifdef HAVE_FREEZE_HOLDERS
-		/* 6.12: there are others, of which the next is dropped now. */
-		if (error == -EINVAL)
-			error = 0;
-#else
+		/* Somebody else has thawed. */
 		if (error == -EINVAL)
 			break;
-#endif
 		if (error)
 			return error;
 		++*dropped;

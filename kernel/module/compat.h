@@ -134,7 +134,8 @@ static inline void mend_bdev_freezes(struct super_block *sb)
 
 /*
  * Call @fn for the superblock that uses @bdev, which it may use no longer than
- * that, and without sleeping.  Returns what it does, or -ENODEV.
+ * that, and without sleeping.  Returns what it does, -ENODEV, or -EOPNOTSUPP when
+ * several share the device.
  */
 #if defined(HAVE_BD_SUPER)
 /* Until 6.5: cleared before the superblock goes, which is freed by RCU. */
@@ -189,9 +190,9 @@ static inline int with_bdev_super(struct block_device *bdev,
 
 	/* Held for a moment only, not during the I/O of a freeze. */
 	mutex_lock(&bdev->bd_holder_lock);
-	if (are_filesystem_ops(bdev->bd_holder_ops) &&
-	    is_super_holder(bdev->bd_holder))
-		ret = fn(bdev->bd_holder, arg);
+	if (are_filesystem_ops(bdev->bd_holder_ops))
+		ret = is_super_holder(bdev->bd_holder) ?
+			      fn(bdev->bd_holder, arg) : -EOPNOTSUPP;
 	mutex_unlock(&bdev->bd_holder_lock);
 	return ret;
 }

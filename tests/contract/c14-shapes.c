@@ -177,7 +177,9 @@ TEST(C14, "a device that several filesystems share cannot be frozen, and tells w
 	sh("dmsetup suspend " DM);
 	check_state(fs[0], FROZEN);
 	check_state(fs[1], FROZEN);
-	check_state(bdev, FROZEN);
+	/* A module cannot find the superblocks by the device: freezefd-module(7). */
+	if (!is_module(dir))
+		check_state(bdev, FROZEN);
 	sh("dmsetup resume " DM);
 	check_eq(freezefd_status(bdev, &status), -EOPNOTSUPP);
 	check_eq(freezefd_status(fs[0], &status), -EOPNOTSUPP);

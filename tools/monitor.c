@@ -123,8 +123,10 @@ static bool ask(struct monitor *monitor, struct followed *fs)
 		fs->begun = monitor->now;
 	/* The same moment comes out later by as long as the answer took, at the most. */
 	fs->again = exact && fs->exact && fs->begun > begun + (answered - asked);
-	fs->suspect = fs->state != before || fs->fd_holds != holds || fs->again ||
-		      deadline_passed(monitor, fs);
+	/* Once more after a change: a process that freezes for another one hands the descriptor on then. */
+	fs->suspect = fs->changed || deadline_passed(monitor, fs);
+	fs->changed = fs->state != before || fs->fd_holds != holds || fs->again;
+	fs->suspect |= fs->changed;
 	return true;
 }
 

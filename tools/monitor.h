@@ -23,6 +23,7 @@ struct followed {
 	uint64_t begun; /* when it was frozen, or seen to be, of CLOCK_BOOTTIME */
 	bool exact;	/* begun is what the kernel or the guardian says */
 	bool again;	/* and it is another freeze than that of the last look */
+	bool changed;	/* it was not as at the look before */
 	bool suspect;	/* its holders are to be read */
 	bool gone;	/* it is in use no more */
 	size_t nr_held;

@@ -44,8 +44,17 @@ if uml || [[ $(uname -m) != x86_64 ]]; then
 		skip "$way" 'this machine has no other architecture than its own'
 	done
 else
-	static 'a 32-bit program' 32 'no 32-bit compiler (gcc-multilib)'
-	caught 'the calls of i386' "$agent" open "$mnt" i386 freeze freeze thaw thaw
+	# Without a file it does nothing, if it runs.
+	if [[ -x ${agent}32 ]] && ! "${agent}32" thaw >/dev/null 2>&1; then
+		skip 'a 32-bit program' 'this kernel runs none (CONFIG_IA32_EMULATION)'
+	else
+		static 'a 32-bit program' 32 'no 32-bit compiler (gcc-multilib)'
+	fi
+	if ("$agent" i386 thaw) >/dev/null 2>&1; then
+		caught 'the calls of i386' "$agent" open "$mnt" i386 freeze freeze thaw thaw
+	else
+		skip 'the calls of i386' 'this kernel has none (CONFIG_IA32_EMULATION)'
+	fi
 	caught 'the calls of x32' "$agent" open "$mnt" x32 freeze freeze thaw thaw
 fi
 

@@ -32,6 +32,7 @@ uint64_t now_ns(void)
 }
 
 static struct rlimit limit;
+static bool limit_raised;
 
 /* Two descriptors for each target may be more than a program has by default. */
 void limit_raise(void)
@@ -41,12 +42,13 @@ void limit_raise(void)
 	if (getrlimit(RLIMIT_NOFILE, &limit))
 		return;
 	most = (struct rlimit){limit.rlim_max, limit.rlim_max};
-	setrlimit(RLIMIT_NOFILE, &most);
+	limit_raised = !setrlimit(RLIMIT_NOFILE, &most);
 }
 
 void limit_restore(void)
 {
-	setrlimit(RLIMIT_NOFILE, &limit);
+	if (limit_raised)
+		setrlimit(RLIMIT_NOFILE, &limit);
 }
 
 /* --- the child --- */

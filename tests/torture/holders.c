@@ -67,6 +67,14 @@ static void done(struct call *call, const char *what, enum phase phase, int resu
 	trail(what, call->fs, call->hold, result);
 }
 
+/* Before it is told: the module's worker may still freeze for a moment. */
+static int given_up(struct fs *fs, int error)
+{
+	if (error == -ETIME || error == -EINTR)
+		atomic_fetch_add(&fs->left, 1);
+	return error;
+}
+
 static void open_one(void)
 {
 	struct own *place = free_place();
@@ -89,7 +97,7 @@ static void open_one(void)
 		return;
 	}
 	hold->timeout = options.timeout_ns;
-	fd = freezefd_open(target, &options);
+	fd = given_up(fs, freezefd_open(target, &options));
 	close(target);
 	if (fd >= 0) {
 		hold->copies = 1;
@@ -112,7 +120,7 @@ static void freeze(struct own *place)
 	int error;
 
 	work_on(&call, place);
-	error = freezefd_freeze(place->fd);
+	error = given_up(place->fs, freezefd_freeze(place->fd));
 	if (!error)
 		granted(&call);
 	phase = error ? call.before.phase : HELD;

@@ -197,6 +197,7 @@ static void reset_model(void)
 		end(&fs->fifreeze, UNHELD);
 		begin(&fs->bdev, &(struct word){0});
 		end(&fs->bdev, UNHELD);
+		fs->left = 0;
 		fs->forced = 0;
 		fs->turn = false;
 	}

@@ -81,6 +81,7 @@ struct fs {
 	struct span user;	 /* FIFREEZE, FITHAW and suspends */
 	struct span mounts;	 /* mount, unmount */
 	struct span kernel;	 /* what freezes in the kernel's name, or remounts */
+	_Atomic uint32_t left;	 /* freezes of this round that their callers have given up */
 	_Atomic uint64_t forced; /* when the last thaw by force that did something began */
 	_Atomic uint32_t written[WRITERS];
 	struct hold fifreeze, bdev, descriptors[PER_FS];

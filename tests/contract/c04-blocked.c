@@ -54,7 +54,7 @@ static pid_t start_blocked_holder(enum other other, uint64_t timeout_ns)
 
 TEST(C4, "the deadline lets a holder die whose own thread writes to what it froze")
 {
-	pid_t holder = start_blocked_holder(NOBODY, a_while());
+	pid_t holder = start_blocked_holder(NOBODY, 2 * a_while());
 
 	kill(holder, SIGKILL);
 	wait_state(dir, THAWED);

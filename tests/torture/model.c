@@ -233,7 +233,7 @@ static bool must_hold(struct fs *fs, struct hold *hold, uint64_t word, uint64_t 
 	if (hold == &fs->fifreeze || hold == &fs->bdev)
 		kept = kept && native && fs->mounted && still(&fs->mounts, hold->mounts);
 	/* What is read last was true all the time. */
-	return kept && !fs->lost && !hold->fuzzy && hold->word == word;
+	return kept && !fs->lost && !hold->fuzzy && hold->word == word && !shared->ending;
 }
 
 static bool may_hold(struct hold *hold, uint64_t word)

@@ -203,6 +203,7 @@ static void reset_model(void)
 	}
 	memset(shared->workers, 0, sizeof(shared->workers));
 	shared->stop = false;
+	shared->ending = false;
 	shared->sysrq = false;
 }
 
@@ -293,6 +294,7 @@ static void end_all(void)
 	const uint32_t way = below(3);
 
 	trail(way == 0 ? "stop all" : way == 1 ? "kill all" : "end all", NULL, NULL, 0);
+	shared->ending = true;
 	if (way < 2)
 		signal_holders(way ? SIGKILL : SIGSTOP);
 	shared->stop = true;

@@ -107,7 +107,8 @@ struct tally {
 
 struct shared {
 	uint32_t seed, round;
-	uint32_t calm; /* of so many that could freeze one does */
+	uint32_t calm;	     /* of so many that could freeze one does */
+	_Atomic bool ending; /* holders may end, which the model is not told */
 	_Atomic bool stop;
 	_Atomic uint32_t failures;
 	_Atomic uint64_t operations, checks, certain, blocked;

@@ -202,9 +202,7 @@ static void reset_model(void)
 		fs->turn = false;
 	}
 	memset(shared->workers, 0, sizeof(shared->workers));
-	shared->stop = false;
-	shared->ending = false;
-	shared->sysrq = false;
+	shared->ending = shared->stop = shared->sysrq = false;
 }
 
 static void open_inboxes(void)

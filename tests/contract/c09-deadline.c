@@ -450,8 +450,9 @@ TEST(C9, "a filesystem that refuses to thaw at the deadline is tried again until
 	}
 	fs = open_dir("/mnt/jfs");
 	before = failed_thaws();
-	fd = hold_for(fs, SECOND);
+	fd = hold(fs);
 	dm_become("error");
+	check_eq(freezefd_set_timeout(fd, SOON), 0);
 	wait_until(failed_thaws() >= before + 2);
 	check_state(fs, FROZEN);
 	/* A guardian has told its holder already. */

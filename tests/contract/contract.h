@@ -175,6 +175,10 @@ const char *fstype(void);
 
 void need_program(const char *name);
 
+/* The log of the kernel, to be read from here on; then, whether what comes next in it has this text. */
+int open_log(void);
+bool log_says(int log, const char *text);
+
 /* For what all of the machine feels: skips the test where FREEZEFD_TEST_SHARED says that others use it. */
 void need_machine(void);
 

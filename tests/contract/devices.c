@@ -77,6 +77,25 @@ void sh(const char *fmt, ...)
 	}
 }
 
+int open_log(void)
+{
+	int log = open("/dev/kmsg", O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+
+	if (log < 0)
+		skip("no /dev/kmsg to read");
+	check(lseek(log, 0, SEEK_END) == 0);
+	return log;
+}
+
+bool log_says(int log, const char *text)
+{
+	char line[8192];
+	ssize_t n = read(log, line, sizeof(line) - 1);
+
+	line[n > 0 ? n : 0] = 0;
+	return strstr(line, text);
+}
+
 void need_program(const char *name)
 {
 	if (try_sh("command -v %s >/dev/null", name))

@@ -70,7 +70,7 @@ static void done(struct call *call, const char *what, enum phase phase, int resu
 /* Before it is told: the module's worker may still freeze for a moment. */
 static int given_up(struct fs *fs, int error)
 {
-	if (error == -ETIME || error == -EINTR)
+	if (module && (error == -ETIME || error == -EINTR))
 		atomic_fetch_add(&fs->left, 1);
 	return error;
 }

@@ -277,7 +277,7 @@ static void check_counts(struct fs *fs, const struct before *before, uint64_t en
 	/* Another engine counts otherwise what the kernel does not tell apart. */
 	if (guardian ? fds.must && !status->fd_holds : status->fd_holds < fds.must)
 		fail(fs, "%u descriptors hold, but at least %u do", status->fd_holds, fds.must);
-	if (!guardian && status->fd_holds > fds.may + (native ? 0 : fs->left))
+	if (!guardian && status->fd_holds > fds.may + fs->left)
 		fail(fs, "%u descriptors hold, but at most %u do", status->fd_holds, fds.may);
 	if (status->fd_holds < fds.must)
 		for (int i = 0; i < PER_FS; i++)

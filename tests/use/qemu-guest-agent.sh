@@ -40,7 +40,8 @@ verdict 'it is frozen' is_state /srv frozen
 verdict 'the host thaws' answers 'return": 1}' guest-fsfreeze-thaw
 verdict 'it has thawed' is_state /srv thawed
 
-qga guest-fsfreeze-freeze-list "$only" >/dev/null
+freezes() { verdict "it freezes: ${1?}" answers 'return": 1}' guest-fsfreeze-freeze-list "$only"; }
+freezes 'for an administrator'
 works look 'an administrator looks and thaws'
 verdict 'the list names the guard' grep -qE 'freezefd .* /srv .*held' "$out"
 verdict 'that was a thaw' is_state /srv thawed
@@ -50,22 +51,22 @@ told() { journalctl --sync; journalctl -q -u $unit | grep "$1"; }
 verdict 'the journal tells of the broken freeze' told '/srv: .*broken'
 
 before=$(main)
-qga guest-fsfreeze-freeze-list "$only" >/dev/null
+freezes 'before its death'
 agent | xargs kill -KILL
 verdict 'the agent is killed: all thaws' await is_state /srv thawed
 verdict 'and the service starts again' await restarted "$before"
 before=$(main)
-qga guest-fsfreeze-freeze-list "$only" >/dev/null
+freezes 'after its death in a freeze'
 systemctl kill --signal KILL $unit
 verdict 'the whole service is killed: all thaws' await is_state /srv thawed
 verdict 'and it starts again, too' await restarted "$before"
 verdict 'without -F no hook is called' test ! -e /run/app
-qga guest-fsfreeze-freeze-list "$only" >/dev/null
+freezes 'after the death of all in a freeze'
 verdict 'the service is stopped while frozen' timeout 60 systemctl stop $unit
 verdict 'after that it has thawed' is_state /srv thawed
 
 restart_with 's|qemu-ga$|& -F/etc/qemu/fsfreeze-hook|' 'with hooks'
-qga guest-fsfreeze-freeze-list "$only" >/dev/null
+freezes 'after a stop in a freeze'
 verdict 'the hook is called before the freeze' grep -qx quiet /run/app
 qga guest-fsfreeze-thaw >/dev/null
 verdict 'and after the thaw' grep -qx busy /run/app

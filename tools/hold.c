@@ -219,7 +219,10 @@ static void leave_stdio(void)
 		close(null);
 }
 
-/* Has the starter printed the name? It may be stopped, or be held off by who reads it. */
+/*
+ * Has the starter printed the name? It may be stopped, or be held off by who reads it. If the hold
+ * breaks before, the name may be out already: then release tells of it, as it does later.
+ */
 static bool await_go(struct holds *holds, int starter)
 {
 	struct pollfd *answer = &holds->poll[holds->count];
@@ -228,9 +231,8 @@ static bool await_go(struct holds *holds, int starter)
 	*answer = (struct pollfd){.fd = starter, .events = POLLIN};
 	while (!answer->revents && !caught_signal) {
 		wait_events(holds->poll, holds->count + 1, 0);
-		/* Unless its name is out: then release tells of it. */
-		if (!answer->revents && holds_broken(holds))
-			return false;
+		if (holds_broken(holds))
+			holds_thaw(holds);
 	}
 	return recv(starter, &go, 1, MSG_DONTWAIT) == 1;
 }

@@ -112,6 +112,16 @@ for options in '' --json --detach '--detach --json'; do
 	nothing_frozen || problem+="left frozen"
 	result "SIGTERM to hold $options whose output is a full pipe" "$problem"
 done
+"$freezefd" hold --timeout 2s --detach "$mnt" >&"$full" 2>"$err" <&"$never" &
+pid=$!
+await is_state "$mnt" frozen && await is_state "$mnt" thawed && problem='' || problem="it is not frozen, and thawed by its deadline"
+read -r name <&"$full" # which leaves out what filled the pipe
+ended 0
+"$freezefd" release "$name" 2>"$err"
+got=$?
+((got == 124)) || problem+="release returns $got"
+problem+=$(says "$mnt: .*broken by its timeout")
+result "hold --detach that breaks before its name can be printed; release tells" "$problem"
 exec {full}>&-
 
 start run --timeout 60s "$mnt" -- sh -c "echo >'$mnt/waits'"

@@ -348,10 +348,14 @@ static int detach(const struct request *request, bool json)
 	}
 	err = print_now(string);
 	free(string);
-	if (!err && send(pair[0], "g", 1, MSG_NOSIGNAL) != 1)
-		err = EPIPE;
+	if (err) {
+		status = unheard(err);
+	} else if (send(pair[0], "g", 1, MSG_NOSIGNAL) != 1) {
+		complain("detach", "its process was killed, and all is thawed; do it again");
+		status = EXIT_FAILURE;
+	}
 	close(pair[0]);
-	return err ? unheard(err) : EXIT_SUCCESS;
+	return status;
 }
 
 /* A detached hold also needs the directory of its socket, from its first moment to its last. */

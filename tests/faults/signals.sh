@@ -122,6 +122,17 @@ got=$?
 ((got == 124)) || problem+="release returns $got"
 problem+=$(says "$mnt: .*broken by its timeout")
 result "hold --detach that breaks before its name can be printed; release tells" "$problem"
+dd if=/dev/zero of="$work/full" bs=4096 oflag=nonblock 2>/dev/null
+"$freezefd" hold --timeout 60s --detach "$mnt" >&"$full" 2>"$err" <&"$never" &
+pid=$!
+await is_state "$mnt" frozen && problem='' || problem="not frozen: $(<"$err")"
+await child_of "$pid"
+kill -KILL "$child"
+await is_state "$mnt" thawed || problem+="left frozen"
+read -r name <&"$full"
+ended 1
+problem+=$(says 'detach: its process was killed')
+result "SIGKILL to the holder of hold --detach before its name can be printed" "$problem"
 exec {full}>&-
 
 start run --timeout 60s "$mnt" -- sh -c "echo >'$mnt/waits'"

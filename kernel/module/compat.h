@@ -8,6 +8,7 @@
 
 #include <linux/anon_inodes.h>
 #include <linux/blkdev.h>
+#include <linux/file.h>
 #include <linux/fs.h>
 #include <linux/fsnotify_backend.h>
 #include <linux/hrtimer.h>
@@ -223,6 +224,11 @@ anon_inode_create_getfile(const char *name, const struct file_operations *fops,
 {
 	return anon_inode_getfile(name, fops, priv, flags);
 }
+#endif
+
+/* 6.12 */
+#ifndef fd_file
+#define fd_file(f)	((f).file)
 #endif
 
 /* 6.13 */

@@ -165,14 +165,11 @@ static struct held_super *find_held_super(const struct super_block *sb)
  * Lockless: a freeze may hold s_umount for as long as its I/O takes.  Whether the
  * writers of what no ioctl can freeze have to wait is not known.
  */
-static int super_freeze_status(const struct super_block *sb,
-			       const struct held_super *super,
-			       struct freeze_status *status)
+static inline int super_freeze_status(const struct super_block *sb,
+				      unsigned short frozen,
+				      const struct held_super *super,
+				      struct freeze_status *status)
 {
-	const unsigned short frozen = READ_ONCE(sb->s_writers.frozen);
-
-	lockdep_assert_held(&freezefd_lock);
-
 	status->dev = new_encode_dev(sb->s_dev);
 	/* Dropped a moment after the thaw. */
 	if (super && frozen != SB_UNFROZEN)
@@ -186,7 +183,7 @@ static int super_freeze_status(const struct super_block *sb,
 	if (frozen == SB_FREEZE_COMPLETE && !status->fd_holds)
 		status->user_holds = 1;
 #endif
-	if (sb->s_bdev && bdev_freezes(sb->s_bdev) > 0 && status->user_holds)
+	if (status->user_holds && sb->s_bdev && bdev_freezes(sb->s_bdev) > 0)
 		status->bdev_holds = 1;
 
 	if (frozen == SB_FREEZE_COMPLETE) {
@@ -204,12 +201,17 @@ static int super_freeze_status(const struct super_block *sb,
 
 static int sb_freeze_status(struct super_block *sb, void *arg)
 {
+	unsigned short frozen = READ_ONCE(sb->s_writers.frozen);
 	int error;
 
 	if (!is_born(sb))
 		return -ENODEV;
+	/* No descriptor holds what is not frozen. */
+	if (frozen == SB_UNFROZEN)
+		return super_freeze_status(sb, frozen, NULL, arg);
 	spin_lock(&freezefd_lock);
-	error = super_freeze_status(sb, find_held_super(sb), arg);
+	frozen = READ_ONCE(sb->s_writers.frozen);
+	error = super_freeze_status(sb, frozen, find_held_super(sb), arg);
 	spin_unlock(&freezefd_lock);
 	return error;
 }
@@ -217,6 +219,9 @@ static int sb_freeze_status(struct super_block *sb, void *arg)
 static int freeze_status_to_user(const struct freeze_status *status,
 				 void __user *argp, size_t size)
 {
+	/* Nearly always.  CONFIG_HARDENED_USERCOPY need not look at a size that is constant. */
+	if (likely(size == sizeof(*status)))
+		return copy_to_user(argp, status, sizeof(*status)) ? -EFAULT : 0;
 	if (size < FREEZE_STATUS_SIZE_VER0)
 		return -EINVAL;
 	return copy_struct_to_user(argp, size, status, sizeof(*status), NULL);
@@ -905,7 +910,7 @@ static void freezefd_query(const struct freezefd *ffd,
 
 	status->hold = ffd->hold;
 	if (sb)
-		super_freeze_status(sb, ffd->super, status);
+		super_freeze_status(sb, READ_ONCE(sb->s_writers.frozen), ffd->super, status);
 	else if (ffd->hold == FREEZEFD_HOLD_NONE)
 		status->hold = FREEZEFD_HOLD_GONE;
 	/* By somebody else a moment ago, or while it was read-only. */
@@ -923,8 +928,7 @@ static void freezefd_query(const struct freezefd *ffd,
 /* As extensible_ioctl_valid(), which came with 6.19: any size is taken. */
 static bool is_call(unsigned int cmd, unsigned int call)
 {
-	return _IOC_TYPE(cmd) == _IOC_TYPE(call) && _IOC_NR(cmd) == _IOC_NR(call) &&
-	       _IOC_DIR(cmd) == _IOC_DIR(call);
+	return !((cmd ^ call) & ~IOCSIZE_MASK);
 }
 
 static long freezefd_status(struct freezefd *ffd, void __user *argp, size_t size)
@@ -1368,26 +1372,25 @@ static int dev_call(struct file *target, unsigned int cmd, void __user *argp,
 
 static long dev_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 {
-	void __user *argp = (void __user *)arg;
-	struct freezefd_dev_target head;
-	struct file *target;
+	struct freezefd_dev_target __user *head = (void __user *)arg;
+	struct fd target;
+	u32 fd, reserved;
 	long error;
 
 	if (!is_call(cmd, FREEZEFD_DEV_STATUS) &&
 	    !is_call(cmd, FREEZEFD_DEV_FREEZEFD) && cmd != FREEZEFD_DEV_THAW_FORCE)
 		return -ENOTTY;
-	if (_IOC_SIZE(cmd) < sizeof(head))
+	if (_IOC_SIZE(cmd) < sizeof(*head))
 		return -EINVAL;
-	if (copy_from_user(&head, argp, sizeof(head)))
+	if (get_user(fd, &head->fd) || get_user(reserved, &head->reserved))
 		return -EFAULT;
-	if (head.reserved)
+	if (reserved)
 		return -EINVAL;
-	target = fget(head.fd);
-	if (!target)
+	target = fdget(fd);
+	if (!fd_file(target))
 		return -EBADF;
-	error = dev_call(target, cmd, argp + sizeof(head),
-			 _IOC_SIZE(cmd) - sizeof(head));
-	fput(target);
+	error = dev_call(fd_file(target), cmd, head + 1, _IOC_SIZE(cmd) - sizeof(*head));
+	fdput(target);
 	return error;
 }
 

@@ -251,9 +251,13 @@ static void thaw(struct call *call, int target)
 	} else if (!ret) {
 		ret = -EINVAL;
 		hold = guarded_take(status.dev);
-		if (hold->fd >= 0 && !guarded_drop(hold))
+		/* Another may have been broken a moment ago. */
+		doom_broken();
+		if (hold->fd >= 0 && guarded_is_doomed(hold))
+			guarded_drop_one(hold);
+		else if (hold->fd >= 0 && !guarded_drop(hold))
 			ret = 0;
-		else
+		if (ret)
 			drop_doomed(); /* with one that was broken, before the agent is told */
 		guarded_give(hold);
 	}

@@ -179,11 +179,24 @@ bool guarded_is_broken(const struct guarded *hold)
 
 void doom_broken(void)
 {
+	bool broken = false;
+
 	pthread_mutex_lock(&guard.lock);
-	for (struct guarded *hold = guard.holds; hold; hold = hold->next)
-		if (hold->fd >= 0 && !hold->busy && guarded_is_broken(hold))
-			hold->doomed = is_torn;
+	for (struct guarded *hold = guard.holds; hold && !broken; hold = hold->next)
+		broken = hold->fd >= 0 && !hold->busy && guarded_is_broken(hold);
 	pthread_mutex_unlock(&guard.lock);
+	if (broken)
+		doom_holds(is_torn);
+}
+
+bool guarded_is_doomed(const struct guarded *hold)
+{
+	bool doomed;
+
+	pthread_mutex_lock(&guard.lock);
+	doomed = hold->doomed;
+	pthread_mutex_unlock(&guard.lock);
+	return doomed;
 }
 
 bool guarded_can_drop(const struct guarded *hold)

@@ -55,11 +55,12 @@ int guarded_drop(struct guarded *hold);
 /* One that is doomed, and why is noted. */
 void guarded_drop_one(struct guarded *hold);
 bool guarded_is_broken(const struct guarded *hold);
+bool guarded_is_doomed(const struct guarded *hold);
 bool guarded_can_drop(const struct guarded *hold);
 
 /* All that are made, and all that are being made if those are torn, too. */
 void doom_holds(const char *reason);
-/* Asked again: what was polled may have been closed meanwhile. */
+/* If one is broken, all are doomed. Asked again: what was polled may have been closed meanwhile. */
 void doom_broken(void);
 void drop_doomed(void);
 

@@ -215,6 +215,17 @@ problem=
 ! grep -vE '^(freeze (0|EBUSY)|thaw (0|EINVAL))$' "$out" || problem+=' other results'
 result 'six processes that freeze and thaw one filesystem' "$problem"
 
+start "$agent" open "$other" freeze open "$mnt" freeze touch "$work/at/frozen" wait "$work/at/go" open "$other" thaw
+reached frozen
+kill -STOP "$pid"
+"$freezefd" thaw --force "$mnt"
+go go
+AWAIT=20 await sh -c "grep -q seccomp /proc/$child/wchan || ! grep -q '[a-z]' /proc/$child/wchan"
+kill -CONT "$pid"
+ended
+result 'a thaw when another freeze was broken a moment ago' \
+	"$(compare 124 'freeze 0 freeze 0 thaw EINVAL' "$mnt: the freeze was broken by another thaw")"
+
 engine=$("$freezefd" status -n -o ENGINE "$mnt")
 began_or_gone() { [[ -e $work/at/hangs ]] || gone "$writer"; }
 rm -f "$work/at"/*

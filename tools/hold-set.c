@@ -134,9 +134,10 @@ static void add_hold(struct holds *holds, const struct packet *packet, size_t si
 }
 
 #define GOES_ON -1
+#define LOST	-2 /* no end was told */
 
-/* GOES_ON, or how it ended: 0 or the exit status. */
-static int read_packet(struct child *child, struct holds *holds, int cannot)
+/* GOES_ON, or how it ended: LOST, 0 or the exit status. */
+static int read_packet(struct child *child, struct holds *holds)
 {
 	static struct packet packet;
 	int fd;
@@ -145,11 +146,8 @@ static int read_packet(struct child *child, struct holds *holds, int cannot)
 	if (len == -EAGAIN || len == -EINTR)
 		return GOES_ON;
 	if (len < (ssize_t)offsetof(struct packet, strings) ||
-	    (packet.kind == PACKET_HOLD && fd < 0)) {
-		complain("freeze",
-			 "its process has died, or there is no descriptor for its answer");
-		return cannot;
-	}
+	    (packet.kind == PACKET_HOLD && fd < 0))
+		return LOST;
 	((char *)&packet)[len] = 0;
 	switch (packet.kind) {
 	case PACKET_NOTE:
@@ -214,7 +212,7 @@ int holds_freeze(struct holds *holds, const struct request *request, int cannot)
 
 		wait_events(&answer, 1, slow && (!until || slow < until) ? slow : until);
 		if (answer.revents)
-			status = read_packet(&child, holds, cannot);
+			status = read_packet(&child, holds);
 		else if (caught_signal || (until && now_ns() >= until))
 			break;
 		if (slow && now_ns() >= slow) {
@@ -225,15 +223,25 @@ int holds_freeze(struct holds *holds, const struct request *request, int cannot)
 	if (status) {
 		/* First: its copies are then the last ones. */
 		drop_all(holds);
-		if (status == GOES_ON && !caught_signal) {
+		if (status == LOST)
+			complain("freeze",
+				 "its process has died, or there is no descriptor for its answer");
+		else if (status == GOES_ON && !caught_signal)
 			complain_late(request, &child);
+		if (status < 0)
 			status = cannot;
-		}
 	}
 	holds->frozen = !status;
 	if (holds->frozen)
 		journal_frozen(holds);
 	end(&child);
+	/* Nobody may have looked for a while. */
+	wait_events(NULL, 0, 1);
+	if (!status && caught_signal) {
+		journal_thawed();
+		drop_all(holds);
+		status = cannot;
+	}
 	return status && caught_signal ? EXIT_SIGNAL + caught_signal : status;
 }
 

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
@@ -65,6 +66,37 @@ static char *announcement(const struct holds *holds, const char *name, bool json
 	return string;
 }
 
+/*
+ * 0, EINTR when a signal came, or the errno of a write. Who reads may not do so for long, and what
+ * is held is watched meanwhile: when one breaks, all thaw.
+ */
+static int print_now(struct holds *holds, const char *string)
+{
+	struct pollfd *out = &holds->poll[holds->count];
+	size_t left = strlen(string);
+	ssize_t done;
+
+	*out = (struct pollfd){.fd = STDOUT_FILENO, .events = POLLOUT};
+	/* Of a pipe that has room, this much. */
+	while (left) {
+		wait_events(holds->poll, holds->count + 1, 0);
+		if (caught_signal)
+			return EINTR;
+		if (holds_broken(holds))
+			holds_thaw(holds);
+		if (!out->revents)
+			continue;
+		done = write(STDOUT_FILENO, string, left < PIPE_BUF ? left : PIPE_BUF);
+		if (done < 0 && errno != EAGAIN)
+			return errno;
+		if (done > 0) {
+			string += done;
+			left -= (size_t)done;
+		}
+	}
+	return 0;
+}
+
 /* The exit status when it could not be printed, of which is told when nothing is frozen any more. */
 static int unheard(int err)
 {
@@ -87,7 +119,7 @@ static int hold(const struct request *request, bool json)
 	if (status)
 		goto out;
 	string = announcement(&holds, NULL, json);
-	err = print_now(string);
+	err = print_now(&holds, string);
 	free(string);
 	if (err) {
 		holds_thaw(&holds);
@@ -97,7 +129,7 @@ static int hold(const struct request *request, bool json)
 	signal(SIGTTIN, SIG_IGN); /* reading must not stop us */
 	input = &holds.poll[holds.count];
 	*input = (struct pollfd){.fd = STDIN_FILENO, .events = POLLIN};
-	while (!caught_signal) {
+	while (!caught_signal && holds.frozen) {
 		wait_events(holds.poll, holds.count + 1, 0);
 		if (holds_broken(&holds) || (input->revents && input_ended(input)))
 			break;
@@ -166,10 +198,10 @@ static int listen_on(const char *path)
 {
 	struct sockaddr_un address;
 	int ret = hold_address(path, &address);
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 
 	if (!ret && fd >= 0 && !bind(fd, (struct sockaddr *)&address, sizeof(address)) &&
-	    !listen(fd, 1))
+	    !listen(fd, SOMAXCONN))
 		return fd;
 	complain(path, "%s", strerror(ret ? -ret : errno));
 	if (fd >= 0)
@@ -181,6 +213,7 @@ static void answer(struct holds *holds, int client)
 {
 	/* The client's, from here on. */
 	dup2(client, STDERR_FILENO);
+	close(client);
 	signal(SIGPIPE, SIG_IGN);
 	holds_thaw(holds);
 	putc(holds_verdict(holds), stderr);
@@ -203,7 +236,10 @@ static int serve(struct holds *holds, int listener, const char *path)
 		if (client < 0)
 			continue;
 		unlink(path);
-		answer(holds, client);
+		/* Others may have asked at the same time. */
+		do
+			answer(holds, client);
+		while ((client = accept4(listener, NULL, NULL, SOCK_CLOEXEC)) >= 0);
 		break;
 	}
 	return EXIT_SUCCESS;
@@ -234,6 +270,8 @@ static bool await_go(struct holds *holds, int starter)
 		if (holds_broken(holds))
 			holds_thaw(holds);
 	}
+	/* When a signal has come: it may say so now, but not later. */
+	shutdown(starter, SHUT_RD);
 	return recv(starter, &go, 1, MSG_DONTWAIT) == 1;
 }
 
@@ -259,7 +297,7 @@ static int detached(const struct request *request, bool json, int starter)
 	/* Nobody may have a hold of which nobody knows the name. */
 	string = announcement(&holds, name, json);
 	err = send(starter, string, strlen(string), MSG_NOSIGNAL) < 0 ? errno : 0;
-	told = !caught_signal && !err && await_go(&holds, starter);
+	told = !err && await_go(&holds, starter);
 	free(string);
 	if (!told) {
 		holds_thaw(&holds);
@@ -273,7 +311,8 @@ static int detached(const struct request *request, bool json, int starter)
 	close(starter);
 	leave_stdio();
 	confine_hold();
-	journal_frozen(&holds); /* again: by a thread that is confined, too */
+	if (holds.frozen)
+		journal_frozen(&holds); /* again: by a thread that is confined, too */
 	status = serve(&holds, listener, path);
 out:
 	if (caught_signal)
@@ -317,6 +356,8 @@ static char *read_announcement(int socket, pid_t child)
 
 static int detach(const struct request *request, bool json)
 {
+	struct pollfd out;
+	struct holds none = {.poll = &out};
 	int pair[2], status = 0, err;
 	sigset_t before;
 	char *string;
@@ -346,12 +387,12 @@ static int detach(const struct request *request, bool json)
 		return WIFEXITED(status) && WEXITSTATUS(status) ? WEXITSTATUS(status)
 								: EXIT_FAILURE;
 	}
-	err = print_now(string);
+	err = print_now(&none, string);
 	free(string);
 	if (err) {
 		status = unheard(err);
 	} else if (send(pair[0], "g", 1, MSG_NOSIGNAL) != 1) {
-		complain("detach", "its process was killed, and all is thawed; do it again");
+		complain("detach", "its process was ended, which thaws all; do it again");
 		status = EXIT_FAILURE;
 	}
 	close(pair[0]);

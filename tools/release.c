@@ -29,7 +29,7 @@ static int no_hold(const char *name)
 	return EXIT_FAILURE;
 }
 
-/* The messages of the holder, then its verdict in the last byte. */
+/* The messages of the holder, then its verdict in the last byte, which is not the end of a line. */
 static int read_answer(const char *name, int fd)
 {
 	char *answer = NULL;
@@ -43,7 +43,8 @@ static int read_answer(const char *name, int fd)
 		if (more > 0)
 			len += (size_t)more;
 	} while (more > 0 || (more < 0 && errno == EINTR));
-	if (!len) {
+	if (!len || answer[len - 1] == '\n') {
+		fwrite(answer, 1, len, stderr);
 		status = broken(name);
 	} else {
 		fwrite(answer, 1, len - 1, stderr);

@@ -254,30 +254,6 @@ int output_error(void)
 	return first;
 }
 
-int print_now(const char *string)
-{
-	struct pollfd out = {.fd = STDOUT_FILENO, .events = POLLOUT};
-	size_t left = strlen(string);
-	ssize_t done;
-
-	/* Of a pipe that has room, this much. */
-	while (left) {
-		wait_events(&out, 1, 0);
-		if (caught_signal)
-			return EINTR;
-		if (!out.revents)
-			continue;
-		done = write(STDOUT_FILENO, string, left < PIPE_BUF ? left : PIPE_BUF);
-		if (done < 0 && errno != EAGAIN)
-			return errno;
-		if (done > 0) {
-			string += done;
-			left -= (size_t)done;
-		}
-	}
-	return 0;
-}
-
 static const struct unit {
 	const char *name;
 	uint64_t ns;

@@ -63,8 +63,6 @@ int wrong_option(const char *verb);
  * nothing is frozen any more.
  */
 int output_error(void);
-/* Prints while something is frozen and signals are blocked. 0 or an errno value: a signal is EINTR. */
-int print_now(const char *string);
 
 /* 1.5s, 500ms, 5m, 2h, 1d; seconds when there is no unit. 0, or -EINVAL, -ERANGE. */
 int parse_duration(const char *text, uint64_t *ns);

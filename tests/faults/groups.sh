@@ -54,6 +54,20 @@ kill -KILL "$pid"
 wait "$pid" 2>/dev/null
 await is_thawed_everywhere || problem+="left frozen"
 result "SIGKILL to the holder of three levels that was stopped before" "$problem"
+mkfifo "$work/unread"
+exec {unread}<>"$work/unread"
+dd if=/dev/zero of="$work/unread" bs=4096 oflag=nonblock 2>/dev/null
+"$freezefd" hold "${levels[@]}" >&"$unread" 2>"$err" <&"$never" &
+pid=$!
+await all_frozen_everywhere && problem='' || problem="not frozen: $(<"$err")"
+"$freezefd" thaw --force "$mnt"
+await is_thawed_everywhere || problem+="the others stay frozen"
+read -r word <&"$unread" # which leaves out what filled the pipe
+ended 124
+[[ $word = frozen ]] || problem+="prints '$word'"
+problem+=$(says "$mnt: .*broken by another thaw")
+result "one of three levels breaks while hold cannot print" "$problem"
+exec {unread}>&-
 as=(bash -c 'ulimit -Sn 14; exec "$@"' bash)
 works run "${levels[@]}" -- true
 as=()

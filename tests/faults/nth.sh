@@ -121,6 +121,45 @@ after() {
 }
 sweep "hold --detach" '0 1 124' hold --detach --timeout 60s "$mnt"
 
+# A holder that is killed while it answers: release has its message, but not its verdict.
+after() { :; }
+problem='' between=
+for n in {1..9}; do
+	fault write KILL "$n" hold --detach --timeout 300ms "$mnt"
+	nothing_frozen || wrong+=" not thawed"
+	if [[ -s $out ]]; then
+		"$freezefd" release "$(<"$out")" 2>"$work/released"
+		status=$?
+		((status == 124 || got)) || wrong+=" release returns $status: $(<"$work/released")"
+		! grep -q timeout "$work/released" || ! grep -q 'ended early' "$work/released" || between=yes
+	fi
+	AWAIT=30 await nth_ended || { wrong+=" a process of it stays"; kill -KILL "$nth_pid"; }
+	wait "$nth_pid" 2>/dev/null
+	[[ ! $wrong ]] || problem+="$n: $wrong"$'\n'
+done
+[[ $between ]] || problem+="never between message and verdict"
+result "release: its holder is killed while it answers" "$problem"
+
+# Messages go to what is being frozen: told when it is not any more.
+elsewhere=$err err=$mnt/said problem=''
+attempt 0 sockets 105 0 hold --force --timeout 100s "$mnt"
+for ((n = 1, total = count; n <= total; n++)); do
+	attempt '0 1 124' sockets 105 "$n" hold --force --timeout 100s "$mnt"
+	[[ ! $wrong ]] || problem+="$n of $total, $call: $wrong"$'\n'
+done
+err=$elsewhere
+result "hold --force: each call 'sockets' fails with ENOBUFS, standard error is on what it freezes" "$problem"
+
+# A signal when all is frozen, before the command runs: it ends the process that froze with kill(2).
+rm -f "$work/result"*
+"$nth" "$work/result" kill STOP 1 "$freezefd" run --verbose "$mnt" -- true >"$out" 2>"$err" </dev/null &
+nth_pid=$!
+await nth_stopped_or_decided && read -r pid <"$work/result.stopped" && kill -TERM "$pid" && kill -CONT "$pid" &&
+	await nth_decided && read -r got _ <"$work/result" && problem='' || problem='not stopped, or no end'
+((got == 143)) && ! grep -q 'frozen for' "$err" || problem+="exit status $got: $(<"$err")"
+wait "$nth_pid"
+result "SIGTERM to run just before its command runs" "$problem"
+
 # The hold is another's now, and stays when these are killed or stopped.
 mapfile -t kinds < <(printf "%s\n" "${kinds[@]}" | grep -v "^steps")
 before() { name=$("$freezefd" hold --detach --timeout 60s "$mnt"); }

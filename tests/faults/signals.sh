@@ -131,9 +131,8 @@ kill -KILL "$child"
 await is_state "$mnt" thawed || problem+="left frozen"
 read -r name <&"$full"
 ended 1
-problem+=$(says 'detach: its process was killed')
+problem+=$(says 'detach: its process was ended')
 result "SIGKILL to the holder of hold --detach before its name can be printed" "$problem"
-exec {full}>&-
 
 start run --timeout 60s "$mnt" -- sh -c "echo >'$mnt/waits'"
 await is_state "$mnt" frozen
@@ -174,6 +173,19 @@ if have_dm; then
 	umount "$mnt"
 	# Without barriers a sync of nothing writes nothing, and only the freeze itself waits.
 	fresh_fs "$dm" -o nobarrier || exit 1
+	dd if=/dev/zero of="$work/full" bs=4096 oflag=nonblock 2>/dev/null
+	"$freezefd" hold --timeout 60s --detach "$mnt" >&"$full" 2>"$err" <&"$never" &
+	pid=$!
+	await is_state "$mnt" frozen && problem='' || problem="not frozen: $(<"$err")"
+	await child_of "$pid"
+	dm_hang
+	kill -TERM "$child"
+	AWAIT=20 await blocked "$child" || problem+="the thaw does not wait"
+	read -r name <&"$full"
+	ended 1
+	dm_let_go
+	problem+=$(says 'detach: its process was ended')
+	result "SIGTERM to the holder of hold --detach before its name can be printed" "$problem"
 	for signal in "${signals[@]}"; do
 		for verb in run hold; do
 			command=("$verb" "$mnt")
@@ -233,3 +245,4 @@ for signal in "${signals[@]}"; do
 done
 
 exec 2>&"$stderr" {stderr}>&-
+exec {full}>&-

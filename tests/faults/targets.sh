@@ -93,6 +93,21 @@ grep -q "^$name  *$mnt  *held  *frozen" "$out" && problem='' || problem="list: $
 "$freezefd" status -n -o HOLDERS "$mnt" | grep -q "(${name%%-*})" || problem+="status does not name the holder"
 "$freezefd" release "$name" || problem+="release fails"
 result "list and status tell of a detached hold" "$problem"
+
+name=$("$freezefd" hold --detach --timeout 60s "$mnt" 2>"$err") problem=''
+kill -STOP "${name%%-*}"
+releases=()
+for i in 1 2 3; do
+	"$freezefd" release "$name" 2>"$work/released.$i" &
+	releases+=($!)
+done
+all_asked() { (($(grep -c "/$name.sock" /proc/net/unix) > 3)); }
+await all_asked || problem+="not asked by all"
+kill -CONT "${name%%-*}"
+for i in 1 2 3; do
+	wait "${releases[i - 1]}" && [[ ! -s $work/released.$i ]] || problem+="release $i: $?, $(<"$work/released.$i")"
+done
+result "a hold that three release at the same time" "$problem"
 if unshare -m true 2>/dev/null; then
 	as=(unshare -m sh -c 'mount -t tmpfs no /proc && exec "$@"' sh)
 	fails 1 '/proc: cannot be read' list

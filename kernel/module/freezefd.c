@@ -66,6 +66,7 @@ struct held_super {
 	struct hlist_head	descriptors;
 	unsigned int		users;		/* how many those are */
 	unsigned int		holds;		/* how many of them hold it */
+	unsigned int		broken_times;	/* all of them by somebody else's thaw */
 	ktime_t			since;		/* CLOCK_BOOTTIME of the first hold */
 	bool			expedited;
 #ifndef HAVE_FREEZE_HOLDERS
@@ -86,6 +87,7 @@ struct freezefd {
 	u64			timeout_ns;	/* of the next hold; 0: none */
 	u64			limit_ns;	/* to it without CAP_SYS_ADMIN */
 	bool			closing;	/* nobody will use it again */
+	struct super_block	*closing_sb;	/* active reference until the release, or NULL */
 	bool			released;	/* left to the worker */
 	struct hrtimer		timer;
 	struct work_struct	work;
@@ -171,8 +173,12 @@ static inline int super_freeze_status(const struct super_block *sb,
 				      struct freeze_status *status)
 {
 	status->dev = new_encode_dev(sb->s_dev);
+	/* The holds that there are by now belong to a freeze that began after this was read. */
+	if (frozen == SB_UNFROZEN)
+		return can_freeze(sb) ? 0 : -EOPNOTSUPP;
+
 	/* Dropped a moment after the thaw. */
-	if (super && frozen != SB_UNFROZEN)
+	if (super)
 		status->fd_holds = super->holds;
 #ifdef HAVE_FREEZE_HOLDERS
 	status->user_holds = user_holds(sb);
@@ -186,16 +192,11 @@ static inline int super_freeze_status(const struct super_block *sb,
 	if (status->user_holds && sb->s_bdev && bdev_freezes(sb->s_bdev) > 0)
 		status->bdev_holds = 1;
 
-	if (frozen == SB_FREEZE_COMPLETE) {
-		status->state = FREEZE_STATE_FROZEN;
-		/* Of a freeze of others it is not known. */
-		if (status->fd_holds)
-			status->frozen_ns = ktime_get_boottime() - super->since;
-	} else if (frozen != SB_UNFROZEN) {
-		status->state = FREEZE_STATE_FREEZING;
-	} else if (!can_freeze(sb)) {
-		return -EOPNOTSUPP;
-	}
+	status->state = frozen == SB_FREEZE_COMPLETE ? FREEZE_STATE_FROZEN :
+						       FREEZE_STATE_FREEZING;
+	/* Of a freeze of others it is not known. */
+	if (status->state == FREEZE_STATE_FROZEN && status->fd_holds)
+		status->frozen_ns = ktime_get_boottime() - super->since;
 	return 0;
 }
 
@@ -243,6 +244,7 @@ static void held_super_expedite(struct held_super *super, bool expedite)
 struct thaw_call {
 	struct work_struct	work;
 	struct super_block	*sb;
+	struct block_device	*bdev;		/* by the block layer, or NULL */
 	enum freeze_holder	who;
 	int			error;
 };
@@ -270,21 +272,35 @@ static void thaw_call_work(struct work_struct *work)
 {
 	struct thaw_call *call = container_of(work, struct thaw_call, work);
 
-	call->error = drop_hold(call->sb, call->who);
+	call->error = call->bdev ? bdev_thaw(call->bdev) :
+				   drop_hold(call->sb, call->who);
 }
 
 /* Where no signal interrupts it. */
+static int thaw_uninterrupted(struct thaw_call *call)
+{
+	INIT_WORK_ONSTACK(&call->work, thaw_call_work);
+	queue_work(super_wq, &call->work);
+	flush_work(&call->work);
+	destroy_work_on_stack(&call->work);
+	return call->error;
+}
+
 static int super_thaw(struct super_block *sb, enum freeze_holder who)
 {
 	struct thaw_call call = { .sb = sb, .who = who };
+	int error;
 
 	if (current->flags & PF_KTHREAD)
 		return drop_hold(sb, who);
-	INIT_WORK_ONSTACK(&call.work, thaw_call_work);
-	queue_work(super_wq, &call.work);
-	flush_work(&call.work);
-	destroy_work_on_stack(&call.work);
-	return call.error;
+	/*
+	 * If it is unmounted, its end is here: what a worker closes, its device for
+	 * one, stays open for some time.
+	 */
+	atomic_inc(&sb->s_active);
+	error = thaw_uninterrupted(&call);
+	deactivate_super(sb);
+	return error;
 }
 
 #ifdef HAVE_FREEZE_HOLDERS
@@ -292,6 +308,12 @@ static bool held_super_is_broken(struct held_super *super) { return false; }
 static void held_super_unwatch(struct held_super *super, struct super_block *sb) { }
 static void held_super_init(struct held_super *super) { }
 static void held_super_exit(struct held_super *super) { }
+
+/* Asked by who does not hold it.  The kernel's own hold admits no other of its kind. */
+static bool is_held_by_others(struct super_block *sb)
+{
+	return kernel_holds(sb);
+}
 
 static int held_super_freeze(struct held_super *super, struct super_block *sb)
 {
@@ -305,6 +327,12 @@ static int held_super_thaw(struct held_super *super)
 }
 #else
 static void held_super_broken(struct work_struct *work);
+
+/* Asked by who does not hold it; there is one hold at most. */
+static bool is_held_by_others(struct super_block *sb)
+{
+	return READ_ONCE(sb->s_writers.frozen) == SB_FREEZE_COMPLETE;
+}
 
 static wait_queue_head_t *held_super_waiters(struct super_block *sb)
 {
@@ -415,6 +443,7 @@ static void held_super_check(struct held_super *super)
 		return;
 	spin_lock(&freezefd_lock);
 	super->holds = 0;
+	super->broken_times++;
 	hlist_for_each_entry(ffd, &super->descriptors, node) {
 		if (ffd->hold != FREEZEFD_HOLD_HELD)
 			continue;
@@ -435,23 +464,32 @@ static void held_super_broken(struct work_struct *work)
 }
 #endif
 
-/* Take a hold of the superblock, which stops writers unless there is one. */
+/*
+ * Take a hold of the superblock, which stops writers unless there is one.  It counts
+ * from the beginning: a freeze that waits for a writer is not the kernel's own.
+ */
 static int held_super_hold(struct held_super *super, struct super_block *sb,
 			   ktime_t since)
 {
-	int error = 0;
+	bool first;
+	int error;
 
 	lockdep_assert_held(&super->lock);
 
-	if (!super->holds)
-		error = held_super_freeze(super, sb);
-	if (error)
-		return error;
+	if (!super->holds && is_held_by_others(sb))
+		return -EBUSY;
 	spin_lock(&freezefd_lock);
-	if (!super->holds++)
+	first = !super->holds++;
+	if (first)
 		super->since = since;
 	spin_unlock(&freezefd_lock);
-	return 0;
+	error = first ? held_super_freeze(super, sb) : 0;
+	if (error) {
+		spin_lock(&freezefd_lock);
+		super->holds--;
+		spin_unlock(&freezefd_lock);
+	}
+	return error;
 }
 
 /*
@@ -614,6 +652,20 @@ static struct super_block *freezefd_get_super(struct freezefd *ffd)
 	return sb;
 }
 
+/* The same of one that only the freeze keeps, so that the worker's thaw is not its end. */
+static struct super_block *freezefd_get_unmounted(struct freezefd *ffd)
+{
+	struct super_block *sb = NULL;
+
+	if (READ_ONCE(ffd->hold) == FREEZEFD_HOLD_HELD)
+		sb = freezefd_get_super(ffd);
+	/* Not the last: its end may wait for what the task has yet to flush. */
+	if (sb && atomic_read(&sb->s_active) > 2 &&
+	    atomic_add_unless(&sb->s_active, -1, 1))
+		return NULL;
+	return sb;
+}
+
 /* With freezefd_lock: when a hold, that begins at @start or began, has its end. */
 static void freezefd_set_deadline(struct freezefd *ffd, u64 timeout_ns,
 				  ktime_t start)
@@ -732,6 +784,7 @@ static bool freezefd_freeze_ends(struct freezefd *ffd)
 static int freezefd_freeze_super(struct freezefd *ffd, struct super_block *sb)
 {
 	struct held_super *super = ffd->super;
+	unsigned int broken_times;
 	int error = 0;
 
 	/* Write back now, so that less is left to write while writers wait. */
@@ -753,6 +806,7 @@ static int freezefd_freeze_super(struct freezefd *ffd, struct super_block *sb)
 		held_super_hold(super, sb, ffd->since);
 	held_super_expedite(super, false);
 	if (!error && !freezefd_freeze_ends(ffd)) {
+		broken_times = super->broken_times;
 		error = held_super_drop(super);
 		/* Nobody would hear of it. */
 		while (error && error != -ECANCELED) {
@@ -760,7 +814,10 @@ static int freezefd_freeze_super(struct freezefd *ffd, struct super_block *sb)
 			msleep(MSEC_PER_SEC);
 			mutex_lock(&super->lock);
 			held_super_check(super);
-			error = super->holds ? held_super_drop(super) : 0;
+			/* Those that there are now may be others'. */
+			if (super->broken_times != broken_times)
+				break;
+			error = held_super_drop(super);
 		}
 		error = -ETIME;
 	}
@@ -1033,7 +1090,8 @@ static int freezefd_flush(struct file *file, fl_owner_t id)
 	 * from there, as pidfd_getfd() may, has counted itself.
 	 */
 	smp_mb();
-	if (file_count(file) == 1) {
+	if (file_count(file) == 1 && !ffd->closing) {
+		ffd->closing_sb = freezefd_get_unmounted(ffd);
 		WRITE_ONCE(ffd->closing, true);
 		queue_work(thaw_wq, &ffd->work);
 	}
@@ -1043,6 +1101,7 @@ static int freezefd_flush(struct file *file, fl_owner_t id)
 static int freezefd_release(struct inode *inode, struct file *file)
 {
 	struct freezefd *ffd = file->private_data;
+	struct super_block *sb = ffd->closing_sb;
 
 	mutex_lock(&ffd->lock);
 	if (ffd->hold == FREEZEFD_HOLD_HELD)
@@ -1054,13 +1113,15 @@ static int freezefd_release(struct inode *inode, struct file *file)
 		__module_get(THIS_MODULE);
 		hrtimer_start(&ffd->timer, NSEC_PER_SEC, HRTIMER_MODE_REL);
 		mutex_unlock(&ffd->lock);
-		return 0;
+	} else {
+		mutex_unlock(&ffd->lock);
+		/* In this order: only a hold starts the timer again. */
+		hrtimer_cancel(&ffd->timer);
+		cancel_work_sync(&ffd->work);
+		freezefd_put(ffd);
 	}
-	mutex_unlock(&ffd->lock);
-	/* In this order: only a hold starts the timer again. */
-	hrtimer_cancel(&ffd->timer);
-	cancel_work_sync(&ffd->work);
-	freezefd_put(ffd);
+	if (sb)
+		deactivate_super(sb);
 	return 0;
 }
 
@@ -1172,10 +1233,11 @@ static int wait_not_busy(struct super_block *sb)
 static int thaw_user_holds(struct super_block *sb, struct block_device *bdev,
 			   int *dropped)
 {
+	struct thaw_call call = { .bdev = bdev };
 	int error;
 
 	/* So, and not by the count alone, the device can be mounted again. */
-	while (bdev && bdev_freezes(bdev) > 0 && !bdev_thaw(bdev))
+	while (bdev && bdev_freezes(bdev) > 0 && !thaw_uninterrupted(&call))
 		++*dropped;
 	for (;;) {
 		error = wait_not_busy(sb);
@@ -1202,12 +1264,37 @@ static int thaw_user_holds(struct super_block *sb, struct block_device *bdev,
 	return 0;
 }
 
+/*
+ * Wait for a descriptor that has frozen @sb, but does not know yet that it holds it,
+ * or that drops its hold, which the filesystem may refuse.
+ */
+static int wait_for_holders(struct super_block *sb)
+{
+	struct held_super *super;
+	int error;
+
+	spin_lock(&freezefd_lock);
+	super = find_held_super(sb);
+	if (super)
+		super->users++;
+	spin_unlock(&freezefd_lock);
+	if (!super)
+		return 0;
+	error = mutex_lock_killable(&super->lock);
+	if (!error)
+		mutex_unlock(&super->lock);
+	held_super_unuse(super);
+	return error;
+}
+
 /* @sb has an active reference. */
 static int super_thaw_force(struct super_block *sb, struct block_device *bdev)
 {
 	int error, dropped = 0;
 
 	error = wait_not_busy(sb);
+	if (!error)
+		error = wait_for_holders(sb);
 	if (!error) {
 		error = freezefd_revoke(sb);
 		dropped = max(error, 0);

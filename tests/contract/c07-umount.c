@@ -94,6 +94,38 @@ TEST(C7, "after the last close the unmounted filesystem goes away and the device
 	check_free(scratch(0));
 }
 
+/* To be removed, a device must be closed. */
+static void check_closed_after(bool last_close)
+{
+	const char *path = new_fs(dm_over(scratch(0)), "dm");
+	int fs = open_dir(path), fd = hold(fs);
+	bool guardian = is_guardian(fs), native = is_native(fs);
+
+	close(fs);
+	check(!umount2(path, 0));
+	check(dm_opens() > 0);
+	if (last_close)
+		close(fd);
+	else
+		check_eq(freezefd_thaw(fd), 0);
+	if (guardian)
+		skip("the guardian closes it a moment later");
+	/* The kernel's worker may have been first: what it closes is closed a moment later. */
+	if (native && last_close)
+		wait_until(dm_opens() == 0);
+	check_eq(dm_opens(), 0);
+}
+
+TEST(C7, "when the thaw returns the device of what was unmounted is closed")
+{
+	check_closed_after(false);
+}
+
+TEST(C7, "after the last close the device of what was unmounted is closed")
+{
+	check_closed_after(true);
+}
+
 TEST(C7, "after SIGKILL of the holder the unmounted filesystem goes away")
 {
 	const char *path = scratch_fs(0);

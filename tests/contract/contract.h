@@ -207,6 +207,8 @@ void null_power(bool on);
 /* A device-mapper device over all of another one; returns its path. Its name is DM. */
 #define DM "freezefd-test"
 const char *dm_over(const char *device);
+/* How often it is open. */
+int dm_opens(void);
 
 /* Takes four sections off the end of the f2fs on a device. */
 int shrink_f2fs(int fs, const char *device);

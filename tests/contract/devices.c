@@ -6,6 +6,8 @@
 #include <sys/mman.h>
 #include <sys/syscall.h>
 
+#include <sys/ioctl.h>
+#include <linux/dm-ioctl.h>
 #include <linux/userfaultfd.h>
 
 #include "contract.h"
@@ -214,6 +216,21 @@ const char *dm_over(const char *device)
 	cleanup("dmsetup resume " DM "; dmsetup remove --retry " DM);
 	sh("echo 0 $(blockdev --getsz %s) linear %s 0 | dmsetup create " DM, device, device);
 	return "/dev/mapper/" DM;
+}
+
+int dm_opens(void)
+{
+	static int control = -1;
+	struct dm_ioctl info = {
+		.version = {DM_VERSION_MAJOR},
+		.data_size = sizeof(info),
+		.name = DM,
+	};
+
+	if (control < 0)
+		control = open("/dev/mapper/control", O_RDWR | O_CLOEXEC);
+	check(!ioctl(control, DM_DEV_STATUS, &info));
+	return info.open_count;
 }
 
 int slow_fs(void)

@@ -63,7 +63,9 @@ await all_frozen_everywhere && problem='' || problem="not frozen: $(<"$err")"
 "$freezefd" thaw --force "$mnt"
 await is_thawed_everywhere || problem+="the others stay frozen"
 read -r word <&"$unread" # which leaves out what filled the pipe
-ended 124
+wait "$pid"
+got=$?
+((got == 124)) || problem+="exit status $got"
 [[ $word = frozen ]] || problem+="prints '$word'"
 problem+=$(says "$mnt: .*broken by another thaw")
 result "one of three levels breaks while hold cannot print" "$problem"

@@ -542,6 +542,19 @@ static const struct fsnotify_ops super_mark_ops = {
 	.free_mark	= super_mark_free,
 };
 
+/* What there is of @sb, with one more user, or NULL. */
+static struct held_super *held_super_use(const struct super_block *sb)
+{
+	struct held_super *super;
+
+	spin_lock(&freezefd_lock);
+	super = find_held_super(sb);
+	if (super)
+		super->users++;
+	spin_unlock(&freezefd_lock);
+	return super;
+}
+
 /*
  * What there is of @sb, to which there is an active reference, with one more user,
  * or an error.
@@ -553,11 +566,7 @@ static struct held_super *held_super_get(struct super_block *sb)
 	int error;
 
 	mutex_lock(&making);
-	spin_lock(&freezefd_lock);
-	super = find_held_super(sb);
-	if (super)
-		super->users++;
-	spin_unlock(&freezefd_lock);
+	super = held_super_use(sb);
 	if (super)
 		goto out;
 
@@ -1270,14 +1279,9 @@ static int thaw_user_holds(struct super_block *sb, struct block_device *bdev,
  */
 static int wait_for_holders(struct super_block *sb)
 {
-	struct held_super *super;
+	struct held_super *super = held_super_use(sb);
 	int error;
 
-	spin_lock(&freezefd_lock);
-	super = find_held_super(sb);
-	if (super)
-		super->users++;
-	spin_unlock(&freezefd_lock);
 	if (!super)
 		return 0;
 	error = mutex_lock_killable(&super->lock);

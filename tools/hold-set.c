@@ -98,7 +98,6 @@ static void end(struct child *child)
 	if (poll(&poll_, 1, END_NS / 1000000) == 1)
 		waitpid(child->pid, NULL, 0);
 	close(child->pidfd);
-	free(child->note);
 }
 
 /* The next string of a packet. */
@@ -220,21 +219,21 @@ int holds_freeze(struct holds *holds, const struct request *request, int cannot)
 			slow = 0;
 		}
 	}
-	if (status) {
-		/* First: its copies are then the last ones. */
-		drop_all(holds);
-		if (status == LOST)
-			complain("freeze",
-				 "its process has died, or there is no descriptor for its answer");
-		else if (status == GOES_ON && !caught_signal)
-			complain_late(request, &child);
-		if (status < 0)
-			status = cannot;
-	}
+	if (status)
+		drop_all(holds); /* first: its copies are then the last ones */
 	holds->frozen = !status;
 	if (holds->frozen)
 		journal_frozen(holds);
 	end(&child);
+	/* Now that nothing of ours is frozen: standard error may be on it. */
+	if (status == LOST)
+		complain("freeze",
+			 "its process has died, or there is no descriptor for its answer");
+	else if (status == GOES_ON && !caught_signal)
+		complain_late(request, &child);
+	free(child.note);
+	if (status < 0)
+		status = cannot;
 	/* Nobody may have looked for a while. */
 	wait_events(NULL, 0, 1);
 	if (!status && caught_signal) {

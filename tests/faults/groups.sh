@@ -56,7 +56,7 @@ await is_thawed_everywhere || problem+="left frozen"
 result "SIGKILL to the holder of three levels that was stopped before" "$problem"
 mkfifo "$work/unread"
 exec {unread}<>"$work/unread"
-dd if=/dev/zero of="$work/unread" bs=4096 oflag=nonblock 2>/dev/null
+fill "$work/unread"
 "$freezefd" hold "${levels[@]}" >&"$unread" 2>"$err" <&"$never" &
 pid=$!
 await all_frozen_everywhere && problem='' || problem="not frozen: $(<"$err")"

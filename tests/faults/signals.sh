@@ -100,7 +100,7 @@ result "a detached hold outlives the session that began it" "$problem"
 
 mkfifo "$work/full"
 exec {full}<>"$work/full"
-dd if=/dev/zero of="$work/full" bs=4096 oflag=nonblock 2>/dev/null
+fill "$work/full"
 for options in '' --json --detach '--detach --json'; do
 	rm -f "$work/said"
 	# shellcheck disable=SC2086
@@ -122,7 +122,7 @@ got=$?
 ((got == 124)) || problem+="release returns $got"
 problem+=$(says "$mnt: .*broken by its timeout")
 result "hold --detach that breaks before its name can be printed; release tells" "$problem"
-dd if=/dev/zero of="$work/full" bs=4096 oflag=nonblock 2>/dev/null
+fill "$work/full"
 "$freezefd" hold --timeout 60s --detach "$mnt" >&"$full" 2>"$err" <&"$never" &
 pid=$!
 await is_state "$mnt" frozen && problem='' || problem="not frozen: $(<"$err")"
@@ -173,7 +173,7 @@ if have_dm; then
 	umount "$mnt"
 	# Without barriers a sync of nothing writes nothing, and only the freeze itself waits.
 	fresh_fs "$dm" -o nobarrier || exit 1
-	dd if=/dev/zero of="$work/full" bs=4096 oflag=nonblock 2>/dev/null
+	fill "$work/full"
 	"$freezefd" hold --timeout 60s --detach "$mnt" >&"$full" 2>"$err" <&"$never" &
 	pid=$!
 	await is_state "$mnt" frozen && problem='' || problem="not frozen: $(<"$err")"

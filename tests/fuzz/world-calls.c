@@ -178,9 +178,11 @@ WRAP(int, replace_file, (const char *path, const char *content, mode_t mode), (p
 	return 0;
 }
 
-WRAP(int, print_now, (const char *string), (string))
-	fputs(string, stdout);
-	return 0;
+/* hold prints without stdio; what is printed is in the stream of world_run(). */
+WRAP(ssize_t, write, (int fd, const void *data, size_t size), (fd, data, size))
+	if (fd != STDOUT_FILENO)
+		return __real_write(fd, data, size);
+	return (ssize_t)fwrite(data, 1, size, stdout);
 }
 
 /* --- what would change something --- */

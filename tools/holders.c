@@ -4,7 +4,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <glob.h>
+#include <fnmatch.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -136,28 +136,62 @@ static void ask_guardian(const char *path)
 		close(fd);
 }
 
-static void ask_guardians(void)
-{
-	glob_t paths;
+/* Of the sockets of guardians and of detached holds. */
+static struct {
+	size_t count;
+	char **name;
+} names;
 
-	if (glob(GUARDIAN_DIR "/*:*[0-9]", 0, NULL, &paths))
-		return;
-	for (size_t i = 0; i < paths.gl_pathc; i++)
-		ask_guardian(paths.gl_pathv[i]);
-	globfree(&paths);
+static int by_name(const void *a, const void *b)
+{
+	return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
-/* The sockets of detached holds. */
-static glob_t detached;
+/* Not with glob(3): when there is no memory, that of glibc 2.36 frees what it has freed. */
+static void read_names(void)
+{
+	DIR *dir = opendir(GUARDIAN_DIR);
+	struct dirent *entry;
+
+	if (!dir && errno == ENOMEM)
+		out_of_memory();
+	while (dir && (entry = readdir(dir))) {
+		names.name = array(names.name, names.count + 1, sizeof(*names.name));
+		names.name[names.count++] = copy(entry->d_name);
+	}
+	if (dir)
+		closedir(dir);
+	if (names.count)
+		qsort(names.name, names.count, sizeof(*names.name), by_name);
+}
+
+static void forget_names(void)
+{
+	while (names.count)
+		free(names.name[--names.count]);
+}
+
+static void ask_guardians(void)
+{
+	char *path;
+
+	for (size_t i = 0; i < names.count; i++) {
+		if (fnmatch("*:*[0-9]", names.name[i], 0))
+			continue;
+		path = text(GUARDIAN_DIR "/%s", names.name[i]);
+		ask_guardian(path);
+		free(path);
+	}
+}
 
 /* Its name begins with the number of its process. */
 static char *detached_name(pid_t pid)
 {
-	char *name;
+	const char *name;
 
-	for (size_t i = 0; i < detached.gl_pathc; i++) {
-		name = strrchr(detached.gl_pathv[i], '/') + 1;
-		if (atoi(name) == pid)
+	for (size_t i = 0; i < names.count; i++) {
+		name = names.name[i];
+		if (atoi(name) == pid && !fnmatch("[0-9]*-*.sock", name, 0))
 			return text("%.*s", (int)(strlen(name) - strlen(".sock")), name);
 	}
 	return NULL;
@@ -248,7 +282,7 @@ void holders_read(struct holders *holders)
 	int proc;
 
 	*holders = (struct holders){.unknown = true};
-	glob(GUARDIAN_DIR "/[0-9]*-*.sock", 0, NULL, &detached);
+	read_names();
 	forget_guardians();
 	ask_guardians();
 	while (procs && (entry = readdir(procs))) {
@@ -263,7 +297,7 @@ void holders_read(struct holders *holders)
 	}
 	if (procs)
 		closedir(procs);
-	globfree(&detached);
+	forget_names();
 	if (holders->unknown)
 		complain("/proc", "cannot be read, so that nobody can be named; mount it");
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <glob.h>
 #include <mntent.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -16,24 +16,30 @@
 #include "../../common/device.h"
 #include "btrfs.h"
 
-#define SYSFS "/sys/fs/btrfs/"
+#define SYSFS "/sys/fs/btrfs"
 
 /* sysfs lists the devices of each btrfs that is in use by its UUID. */
 static bool find_uuid(int bdev, char uuid[BTRFS_UUID_UNPARSED_SIZE])
 {
-	char name[256], path[512];
+	char name[256], path[768];
+	struct dirent *entry;
+	bool found = false;
 	struct stat st;
-	bool found;
-	glob_t all;
+	DIR *all;
 
 	if (fstat(bdev, &st) || !S_ISBLK(st.st_mode) ||
 	    !device_name(st.st_rdev, name, sizeof(name)))
 		return false;
-	snprintf(path, sizeof(path), SYSFS "*/devices/%s", name);
-	if (glob(path, GLOB_NOSORT, NULL, &all))
-		return false;
-	found = sscanf(all.gl_pathv[0] + strlen(SYSFS), "%36[^/]", uuid) == 1;
-	globfree(&all);
+	all = opendir(SYSFS);
+	while (!found && all && (entry = readdir(all))) {
+		snprintf(path, sizeof(path), SYSFS "/%s/devices/%s", entry->d_name, name);
+		found = strlen(entry->d_name) == BTRFS_UUID_UNPARSED_SIZE - 1 &&
+			!access(path, F_OK);
+		if (found)
+			strcpy(uuid, entry->d_name);
+	}
+	if (all)
+		closedir(all);
 	return found;
 }
 

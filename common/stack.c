@@ -357,9 +357,12 @@ static int filesystem(struct walk *walk, dev_t superblock)
 	return depth;
 }
 
-/* In a subvolume of btrfs, which has a number of its own: the path tells, if it still leads there. */
-static bool subvolume_of_loop(struct walk *walk, dev_t device, const struct loop_info64 *info,
-			      struct mount *mount)
+/*
+ * By the path of the file: in a subvolume of btrfs, which has a number of its own, or when the device cannot be asked. If
+ * it still leads there, as far as the device has told.
+ */
+static bool path_of_loop(struct walk *walk, dev_t device, const struct loop_info64 *info,
+			 struct mount *mount)
 {
 	char path[64], line[4096];
 	struct stat st;
@@ -375,8 +378,10 @@ static bool subvolume_of_loop(struct walk *walk, dev_t device, const struct loop
 	if (!found)
 		return false;
 	line[strcspn(line, "\n")] = 0;
-	return !stat(line, &st) && st.st_dev == info->lo_device && st.st_ino == info->lo_inode &&
-	       mounts_of_file(walk->mounts, AT_FDCWD, line, mount);
+	if (info &&
+	    (stat(line, &st) || st.st_dev != info->lo_device || st.st_ino != info->lo_inode))
+		return false;
+	return mounts_of_file(walk->mounts, AT_FDCWD, line, mount);
 }
 
 /* The filesystem that has the file behind a loop device. */
@@ -385,14 +390,14 @@ static int below_loop(struct walk *walk, dev_t device)
 	char *path = stack_device_path(device);
 	int fd = path ? open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC) : -1, depth = 0;
 	struct loop_info64 info;
+	const bool told = fd >= 0 && !ioctl(fd, LOOP_GET_STATUS64, &info);
 	struct mount mount;
 
-	if (fd >= 0 && !ioctl(fd, LOOP_GET_STATUS64, &info)) {
+	if (told)
 		depth = 1;
-		if (mounts_of_dev(walk->mounts, info.lo_device, &mount) ||
-		    subvolume_of_loop(walk, device, &info, &mount))
-			depth = enter_filesystem(walk, &mount);
-	}
+	if ((told && mounts_of_dev(walk->mounts, info.lo_device, &mount)) ||
+	    path_of_loop(walk, device, told ? &info : NULL, &mount))
+		depth = enter_filesystem(walk, &mount);
 	if (fd >= 0)
 		close(fd);
 	free(path);

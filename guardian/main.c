@@ -279,12 +279,15 @@ static void watch_over(pid_t guardian, const struct fs *fs, struct common *commo
 	sigset_t child;
 	bool ended = false;
 	int status, root, ret;
+	pid_t pid;
 
 	sigemptyset(&child);
 	sigaddset(&child, SIGCHLD);
 	for (;;) {
-		if (waitpid(guardian, &status, WUNTRACED | WNOHANG) == guardian) {
-			ended = !WIFSTOPPED(status);
+		pid = waitpid(guardian, &status, WUNTRACED | WNOHANG);
+		if (pid) {
+			/* With ECHILD there is none. */
+			ended = pid < 0 || !WIFSTOPPED(status);
 			if (ended)
 				break;
 			kill(guardian, SIGCONT);
@@ -321,6 +324,8 @@ int main(void)
 	pid_t pid = -1;
 
 	block_signals();
+	/* Who began us may ignore it, and then nobody is told how the guardian does. */
+	signal(SIGCHLD, SIG_DFL);
 	stand_apart();
 	ret = settle(fds);
 	if (!ret)

@@ -31,6 +31,34 @@ TEST(C15, "either process is killed: the other thaws, and the holder is told")
 	}
 }
 
+/* A program passes on what it ignores to all that it executes. */
+TEST(C15, "the same where who began it ignores the end of its children")
+{
+	pid_t pair[2], writer;
+
+	for (int i = 0; i < 4; i++) {
+		const bool held = i / 2;
+		int fd;
+
+		signal(SIGCHLD, SIG_IGN);
+		fd = held ? hold(dir) : no_hold(dir);
+		signal(SIGCHLD, SIG_DFL);
+		get_pair(&pair[0], &pair[1]);
+		if (held) {
+			writer = start_writer(dir);
+			wait_blocked(writer);
+		}
+		kill(pair[i % 2], SIGKILL);
+		if (held)
+			reap(writer);
+		wait_until(events(fd) & POLLHUP);
+		check_hold(fd, REVOKED);
+		wait_no_guardian();
+		check_state(dir, THAWED);
+		close(fd);
+	}
+}
+
 static void stop_one(int which)
 {
 	pid_t pair[2];

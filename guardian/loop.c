@@ -84,16 +84,11 @@ static void collect_garbage(void)
 	}
 }
 
-/* And leaves the name to the next guardian: who has not yet heard of a broken hold may keep this one for long. */
 static void close_listener(void)
 {
-	if (guardian.fs->listener < 0)
-		return;
-	close(guardian.fs->listener);
+	if (guardian.fs->listener >= 0)
+		close(guardian.fs->listener);
 	guardian.fs->listener = -1;
-	leave_directory(guardian.fs, guardian.common);
-	close(guardian.fs->lock);
-	guardian.fs->lock = -1;
 }
 
 static void read_inotify(void)
@@ -111,12 +106,21 @@ static void read_inotify(void)
 		}
 	if (!guardian.gone || guardian.fs->listener < 0)
 		return;
-	/* The next filesystem of this device number gets a guardian of its own. */
+	/*
+	 * The next filesystem of this device number gets a guardian of its own, and the name: who has not
+	 * yet heard of a broken hold may keep this one for long.
+	 */
 	close_listener();
+	leave_directory(guardian.fs, guardian.common);
+	close(guardian.fs->lock);
+	guardian.fs->lock = -1;
 	revoke_all();
 }
 
-/* Alone one could not keep the promise. The watcher cannot be had back: who holds is told by the end. */
+/*
+ * Alone one could not keep the promise. The watcher cannot be had back: who holds is told by the end. The
+ * names may lie on what is frozen, and stay until after the thaw.
+ */
 static void on_watcher(struct source *source)
 {
 	struct hold *hold;

@@ -59,6 +59,30 @@ TEST(C15, "the same where who began it ignores the end of its children")
 	}
 }
 
+/* There the names of the guardian's sockets cannot be taken away before the thaw. */
+TEST(C15, "either process is killed while /run lies on what they hold: the other thaws")
+{
+	const char *const target = getenv("FREEZEFD_TEST_DIR");
+	pid_t pair[2], writer;
+	int fd;
+
+	cleanup("rm -rf '%s/run'", target);
+	sh("mkdir '%s/run' && mount --bind '%s/run' /run", target, target);
+	for (int i = 0; i < 2; i++) {
+		fd = hold(dir);
+		get_pair(&pair[0], &pair[1]);
+		writer = start_writer(dir);
+		wait_blocked(writer);
+		kill(pair[i], SIGKILL);
+		reap(writer);
+		wait_until(events(fd) & POLLHUP);
+		check_hold(fd, REVOKED);
+		wait_no_guardian();
+		check_state(dir, THAWED);
+		close(fd);
+	}
+}
+
 static void stop_one(int which)
 {
 	pid_t pair[2];

@@ -406,10 +406,10 @@ static void clean_up(void)
 	close(fs.watcher);
 	close(fs.inotify);
 	close(inotify_write);
-	if (fs.listener >= 0) {
+	if (fs.listener >= 0)
 		close(fs.listener);
+	if (fs.lock >= 0)
 		close(fs.lock);
-	}
 	/* Each has got an answer, or sees that nobody will give one. */
 	for (int i = 0; i < nr_asked; i++) {
 		read_answer(asked[i]);

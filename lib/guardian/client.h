@@ -15,7 +15,10 @@ int read_target(int target, struct sb_record *record, struct sb_reader *reader);
 
 /* On a freeze descriptor; the answer comes to this caller alone. */
 int ask(int fd, uint32_t op, uint64_t timeout_ns, struct guardian_reply *reply);
-/* The same of the guardian of a filesystem; fd is sent along unless it is -1. */
+/*
+ * The same of the guardian of a filesystem; fd is sent along unless it is -1. It is closed as soon as it is sent, or
+ * cannot be: a child that another thread forks meanwhile would inherit it, and keep it for a guardian that has ended.
+ */
 int ask_fs(const struct sb_record *record, const struct guardian_request *request, int fd,
 	   struct guardian_reply *reply);
 /* A connection to the guardian of the filesystem of this device number; -ECONNREFUSED when there is none. */

@@ -107,7 +107,6 @@ static int guardian_open(int target, uint32_t flags, uint64_t timeout_ns)
 		if (!fstat(pair[0], &st))
 			request.inode = st.st_ino;
 		ret = ask_fs(&record, &request, pair[1], &reply);
-		close(pair[1]);
 		if (!ret)
 			ret = reply.error;
 		/*

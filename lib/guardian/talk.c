@@ -88,11 +88,14 @@ int connect_guardian(dev_t dev)
 int ask_fs(const struct sb_record *record, const struct guardian_request *request, int fd,
 	   struct guardian_reply *reply)
 {
-	int socket = connect_guardian(sb_dev(record->dev)), ret;
+	int socket = connect_guardian(sb_dev(record->dev)), ret = socket;
 
+	if (socket >= 0)
+		ret = send_fds(socket, request, sizeof(*request), &fd, fd >= 0, 0);
+	if (fd >= 0)
+		close(fd);
 	if (socket < 0)
 		return socket;
-	ret = send_fds(socket, request, sizeof(*request), &fd, fd >= 0, 0);
 	if (!ret)
 		ret = receive_reply(socket, request->op, reply);
 	close(socket);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* Holds by guardians among others: who shares them, who freezes and thaws besides, who only looks. */
+#include <pthread.h>
 #include <sched.h>
 #include <sys/inotify.h>
 #include <sys/klog.h>
@@ -71,6 +72,48 @@ TEST(C6, "a signal ends the wait for a freeze, which is taken back")
 		check_eq(status_of(fd).hold, again ? FREEZEFD_HOLD_HELD : FREEZEFD_HOLD_NONE);
 	}
 	check_eq(freezefd_thaw(fd), 0);
+}
+
+static void *open_hold(void *thread)
+{
+	*(_Atomic pid_t *)thread = gettid();
+	return (void *)(intptr_t)try_hold(dir, 0, 0);
+}
+
+/* The copy of the guardian's end would look like a guardian that lives. */
+TEST(C15, "a child forked while another thread asks keeps no end of a guardian from its holder")
+{
+	int first = hold(dir), fd;
+	pid_t guardian, watcher, child;
+	_Atomic pid_t thread = 0;
+	unsigned int in_row = 0;
+	pthread_t asking;
+	void *result;
+
+	get_pair(&guardian, &watcher);
+	stop_pair(guardian, watcher);
+	check(!pthread_create(&asking, NULL, open_hold, &thread));
+	wait_until(thread);
+	wait_until(seen_asleep(thread, 'S', &in_row));
+	IN_CHILD(child)
+		for (;;)
+			pause();
+	continue_pair(guardian, watcher);
+	check(!pthread_join(asking, &result));
+	fd = (int)(intptr_t)result;
+	check_hold(fd, HELD);
+	/* Both at once: neither says good-bye. */
+	stop_pair(guardian, watcher);
+	kill(guardian, SIGKILL);
+	kill(watcher, SIGKILL);
+	wait_until(events(first) & POLLHUP);
+	wait_until(events(fd) & POLLHUP);
+	check_hold(fd, REVOKED);
+	if (status_of(dir).state == FREEZE_STATE_FROZEN)
+		check_eq(freezefd_thaw_force(dev), 0);
+	check_state(dir, THAWED);
+	kill(child, SIGKILL);
+	end_of(child);
 }
 
 TEST(C1, "status of a descriptor does not wait for a guardian that does not answer")

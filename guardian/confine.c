@@ -60,8 +60,6 @@ static const struct allowed_call allowed[] = {
 	ANY(poll),
 #endif
 	ANY(eventfd2),
-	ANY(pipe2),
-	ONLY(fcntl, 1, UINT32_MAX, F_SETFL),
 	ONLY(clone, CLONE_ARG_FLAGS, NAMESPACES, 0),
 	ANY(pidfd_open),
 	ANY(pidfd_send_signal),

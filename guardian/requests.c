@@ -20,6 +20,7 @@ struct packet {
 	int fd;	      /* came along, or -1 */
 	bool strange; /* more than one did */
 	bool root;    /* sent it; known of a freeze descriptor */
+	bool end;     /* there is nothing: it is the end of the socket */
 };
 
 /* False when who waited for it has gone, after a signal say. */
@@ -30,7 +31,7 @@ static bool answer_with(int socket, const struct guardian_reply *reply)
 	if (socket < 0)
 		return true;
 	taken = send(socket, reply, sizeof(*reply), MSG_NOSIGNAL | MSG_DONTWAIT) > 0;
-	release(socket);
+	release_empty(socket);
 	return taken;
 }
 
@@ -122,7 +123,7 @@ static void tell_list(int socket)
 		send(socket, list, size, MSG_NOSIGNAL | MSG_DONTWAIT);
 	}
 	free(list);
-	release(socket);
+	release_empty(socket);
 }
 
 /* To load them takes a process the tenth of a second, and memory. */
@@ -132,7 +133,7 @@ static void hand_out_reader(int socket)
 	const int fds[] = {guardian.fs->reader.prog, guardian.fs->reader.map};
 
 	send_fds(socket, &reply, sizeof(reply), fds, 2, MSG_DONTWAIT);
-	release(socket);
+	release_empty(socket);
 }
 
 static void ask_freeze(struct hold *hold, int socket)
@@ -141,7 +142,7 @@ static void ask_freeze(struct hold *hold, int socket)
 
 	/* One who was interrupted asks again, while the freeze is still under way. */
 	if (hold->freezing && has_left(hold->waiter)) {
-		release(hold->waiter);
+		release_empty(hold->waiter);
 		hold->freezing = false;
 	}
 	if (error || hold->freezing || hold->state == FREEZEFD_HOLD_HELD) {
@@ -201,22 +202,6 @@ static void ask_force(int socket)
 	await_thaw(socket, true);
 }
 
-/*
- * A socket like those that the library makes for an answer. What else it may be somebody else decides: to
- * send to it could wait, or speak to others in root's name. Neither call waits.
- */
-static bool is_answer(int fd)
-{
-	struct sockaddr_un peer;
-	socklen_t size = sizeof(int), length = sizeof(peer);
-	int domain, type;
-
-	return !getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &size) && domain == AF_UNIX &&
-	       !getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) && type == SOCK_SEQPACKET &&
-	       !getpeername(fd, (struct sockaddr *)&peer, &length) &&
-	       length == offsetof(struct sockaddr_un, sun_path);
-}
-
 static void take_descriptors(const struct cmsghdr *cmsg, struct packet *packet)
 {
 	int fd;
@@ -254,6 +239,7 @@ static int receive(int socket, struct packet *packet)
 	n = recvmsg(socket, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
 	if (n < 0)
 		return errno == EAGAIN || errno == EINTR ? -EAGAIN : 0;
+	packet->end = !n && !msg.msg_controllen && !(msg.msg_flags & MSG_CTRUNC);
 	for (struct cmsghdr *cmsg = CMSG_FIRSTHDR(&msg); cmsg; cmsg = CMSG_NXTHDR(&msg, cmsg)) {
 		if (cmsg->cmsg_level != SOL_SOCKET)
 			continue;
@@ -269,6 +255,40 @@ static int receive(int socket, struct packet *packet)
 	if (n != sizeof(packet->request))
 		packet->request.op = UINT32_MAX;
 	return 1;
+}
+
+/*
+ * Nothing lies in this socket, and nobody can send to it from now on: to close it waits for nobody. At its end one
+ * reads nothing, just as from a message without a byte; but since who sent a message is asked for, only that comes
+ * with something. An error may hide a message.
+ */
+static bool is_empty(int fd)
+{
+	const int yes = 1, no = 0;
+	struct packet packet;
+
+	if (setsockopt(fd, SOL_SOCKET, SO_PASSCRED, &yes, sizeof(yes)) || shutdown(fd, SHUT_RD))
+		return false;
+	receive(fd, &packet);
+	release(packet.fd);
+	/* With it what is sent would give the socket a name. */
+	return packet.end && !setsockopt(fd, SOL_SOCKET, SO_PASSCRED, &no, sizeof(no));
+}
+
+/*
+ * A socket like those that the library makes for an answer. What else it may be somebody else decides: to
+ * send to it could wait, or speak to others in root's name, and so could a close. No call waits.
+ */
+static bool is_answer(int fd)
+{
+	struct sockaddr_un peer;
+	socklen_t size = sizeof(int), length = sizeof(peer);
+	int domain, type;
+
+	return !getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &size) && domain == AF_UNIX &&
+	       !getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) && type == SOCK_SEQPACKET &&
+	       !getpeername(fd, (struct sockaddr *)&peer, &length) &&
+	       length == offsetof(struct sockaddr_un, sun_path) && is_empty(fd);
 }
 
 static void on_hold(struct source *source)
@@ -342,7 +362,7 @@ static void on_connection(struct source *connection)
 	connection->fd = -1;
 	drop(connection);
 	look_for_strangers();
-	if (!got) {
+	if (!got || !is_empty(socket)) {
 		release(socket);
 	} else if (packet.request.op == GUARDIAN_STATUS) {
 		tell_status(NULL, socket);

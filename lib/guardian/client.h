@@ -13,6 +13,11 @@ int read_target(int target, struct sb_record *record, struct sb_reader *reader);
 
 /* --- talk.c --- */
 
+/* When so many milliseconds have passed, on a clock of its own. */
+uint64_t end_after(unsigned int ms);
+/* What is received from the socket next is not waited for beyond that. False when it is past. */
+bool limit_wait(int socket, uint64_t end_ns);
+
 /* On a freeze descriptor; the answer comes to this caller alone. */
 int ask(int fd, uint32_t op, uint64_t timeout_ns, struct guardian_reply *reply);
 /*

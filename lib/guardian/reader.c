@@ -9,7 +9,6 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/sysmacros.h>
-#include <sys/time.h>
 #include <unistd.h>
 
 #include "../../common/private.h"
@@ -23,6 +22,9 @@
  */
 static _Atomic uint64_t cached_reader;
 
+/* So long a guardian is waited for that may have one: about as long as to load it takes. */
+#define BORROW_MS 100
+
 static struct sb_reader reader_of(uint64_t word)
 {
 	return (struct sb_reader){.prog = (int)(word >> 32) - 1, .map = (int)(uint32_t)word - 1};
@@ -34,8 +36,8 @@ static void close_both(const int fds[2])
 	close(fds[1]);
 }
 
-/* An answer of this size, with two descriptors or none: fds[0] is -1 then. */
-static int receive(int socket, void *data, size_t size, int fds[2])
+/* An answer of this size until then, or whenever if that is 0, with two descriptors or none: fds[0] is -1 then. */
+static int receive(int socket, void *data, size_t size, int fds[2], uint64_t end_ns)
 {
 	union {
 		struct cmsghdr align;
@@ -52,9 +54,11 @@ static int receive(int socket, void *data, size_t size, int fds[2])
 	int ret;
 
 	fds[0] = -1;
-	do
+	do {
+		if (end_ns && !limit_wait(socket, end_ns))
+			return -ETIMEDOUT;
 		n = recvmsg(socket, &msg, MSG_CMSG_CLOEXEC);
-	while (n < 0 && errno == EINTR);
+	} while (n < 0 && errno == EINTR);
 	if (n < 0)
 		return -errno;
 	cmsg = CMSG_FIRSTHDR(&msg);
@@ -72,7 +76,6 @@ static int receive(int socket, void *data, size_t size, int fds[2])
 static int borrow(int fds[2])
 {
 	const struct guardian_request request = {.op = GUARDIAN_READER};
-	const struct timeval limit = {.tv_usec = 100000};
 	DIR *directory = opendir(GUARDIAN_DIR);
 	struct guardian_reply reply;
 	int socket = -1, ret = -ENOENT;
@@ -87,9 +90,8 @@ static int borrow(int fds[2])
 		closedir(directory);
 	if (socket < 0)
 		return ret;
-	setsockopt(socket, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
 	if (send(socket, &request, sizeof(request), MSG_NOSIGNAL) == sizeof(request))
-		ret = receive(socket, &reply, sizeof(reply), fds);
+		ret = receive(socket, &reply, sizeof(reply), fds, end_after(BORROW_MS));
 	close(socket);
 	if (ret || fds[0] < 0)
 		return -ENOENT;
@@ -108,7 +110,7 @@ static int load(int fds[2])
 	ret = spawn_helper("freezefd-load-bpf", &pair[1], 1);
 	close(pair[1]);
 	if (!ret)
-		ret = receive(pair[0], &error, sizeof(error), fds);
+		ret = receive(pair[0], &error, sizeof(error), fds, 0);
 	close(pair[0]);
 	if (ret || (!error && fds[0] >= 0))
 		return ret;

@@ -8,6 +8,7 @@
 #include <sys/sysmacros.h>
 #include <sys/time.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "../../common/pass.h"
@@ -15,6 +16,39 @@
 #include "spawn.h"
 
 #define MAX_ERRNO 4095
+/* So long status waits for an answer. */
+#define STATUS_MS 1000
+
+static uint64_t now_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec * UINT64_C(1000000000) + ts.tv_nsec;
+}
+
+uint64_t end_after(unsigned int ms)
+{
+	return now_ns() + ms * UINT64_C(1000000);
+}
+
+static uint64_t left_us(uint64_t end_ns)
+{
+	const uint64_t now = now_ns();
+
+	return end_ns > now ? (end_ns - now) / 1000 : 0;
+}
+
+bool limit_wait(int socket, uint64_t end_ns)
+{
+	const uint64_t left = left_us(end_ns);
+	const struct timeval limit = {(time_t)(left / 1000000), (suseconds_t)(left % 1000000)};
+
+	/* To the kernel 0 is no limit. */
+	if (left)
+		setsockopt(socket, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
+	return left;
+}
 
 /*
  * -EPIPE when the guardian ended instead of answering. To ask is not to wait, whatever keeps a
@@ -24,14 +58,14 @@
 static int receive_reply(int socket, uint32_t op, struct guardian_reply *reply)
 {
 	const bool freezes = op == GUARDIAN_OPEN || op == GUARDIAN_FREEZE;
-	const struct timeval limit = {.tv_sec = 1};
+	const uint64_t end_ns = end_after(STATUS_MS);
 	ssize_t n;
 
-	if (op == GUARDIAN_STATUS)
-		setsockopt(socket, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
-	do
+	do {
+		if (op == GUARDIAN_STATUS && !limit_wait(socket, end_ns))
+			return -ETIMEDOUT;
 		n = recv(socket, reply, sizeof(*reply), 0);
-	while (n < 0 && errno == EINTR && !freezes);
+	} while (n < 0 && errno == EINTR && !freezes);
 	if (n < 0 && errno == EINTR) {
 		shutdown(socket, SHUT_RDWR);
 		n = recv(socket, reply, sizeof(*reply), MSG_DONTWAIT);

@@ -3,6 +3,7 @@
 #include <dirent.h>
 #include <linux/capability.h>
 #include <sys/resource.h>
+#include <sys/time.h>
 #include <sys/un.h>
 
 #include "../../common/guardian-protocol.h"
@@ -298,6 +299,44 @@ TEST(C11, "the numbers of superblocks tell nothing of where they lie in memory, 
 	check_eq(sb_read_id(reader, first.id, &other), 0);
 	check_eq(other.id, first.id);
 	check_eq(sb_read_id(reader, first.id ^ 1, &other), -ENODEV);
+}
+
+static void on_alarm(int sig)
+{
+}
+
+/* Each call of the system is interrupted before it would give up. */
+TEST(C1, "status gives up a guardian that is stopped, however often signals come")
+{
+	const struct itimerval often = {{0, 20000}, {0, 20000}};
+	const struct sigaction action = {.sa_handler = on_alarm};
+	struct freezefd_status status;
+	int fd = hold(dir);
+	pid_t guardian, watcher, asking;
+
+	get_pair(&guardian, &watcher);
+	stop_pair(guardian, watcher);
+	for (int again = 0; again < 2; again++) {
+		IN_CHILD(asking) {
+			struct sb_reader reader = loaded_reader();
+
+			/* It is to be had from the guardian then, or made anew. */
+			if (again) {
+				close(reader.prog);
+				close(reader.map);
+			}
+			check(!sigaction(SIGALRM, &action, NULL));
+			check(!setitimer(ITIMER_REAL, &often, NULL));
+			if (again)
+				check_eq(freezefd_status(dir, &status), 0);
+			else
+				check_eq(freezefd_status(fd, &status), -ETIMEDOUT);
+		}
+		reap(asking);
+	}
+	continue_pair(guardian, watcher);
+	check_eq(freezefd_thaw(fd), 0);
+	check_state(dir, THAWED);
 }
 
 /* Answers each request in another wrong way. */

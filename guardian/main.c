@@ -51,12 +51,30 @@ static void write_file(const char *path, const char *text)
 	close(fd);
 }
 
+/* Each who waits for an answer takes one: as many as the kernel gives, or else as we may have. */
+static void more_descriptors(void)
+{
+	struct rlimit limit;
+	unsigned int most = 0;
+	FILE *file;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit))
+		return;
+	file = fopen("/proc/sys/fs/nr_open", "re");
+	if (file && fscanf(file, "%u", &most) == 1 && limit.rlim_max < most &&
+	    !setrlimit(RLIMIT_NOFILE, &(struct rlimit){most, most}))
+		limit.rlim_max = most;
+	if (file)
+		fclose(file);
+	limit.rlim_cur = limit.rlim_max;
+	setrlimit(RLIMIT_NOFILE, &limit);
+}
+
 /* Best effort, each of them: not every machine allows it, and one must hold there too. */
 static void stand_apart(void)
 {
 	const struct rlimit unlimited = {RLIM_INFINITY, RLIM_INFINITY};
 	const struct sched_param none = {0};
-	struct rlimit files;
 	cpu_set_t all;
 
 	prctl(PR_SET_NAME, "freeze-guardian");
@@ -77,10 +95,7 @@ static void stand_apart(void)
 	setrlimit(RLIMIT_MEMLOCK, &unlimited);
 	/* A search for memory must not write, or drop inodes of what is frozen. */
 	prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0);
-	if (!getrlimit(RLIMIT_NOFILE, &files)) {
-		files.rlim_cur = files.rlim_max;
-		setrlimit(RLIMIT_NOFILE, &files);
-	}
+	more_descriptors();
 }
 
 /* The descriptors that we were given, out of the way of standard input, output and error. */

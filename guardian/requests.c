@@ -20,6 +20,7 @@ struct packet {
 	int fd;	      /* came along, or -1 */
 	bool strange; /* more than one did */
 	bool root;    /* sent it; known of a freeze descriptor */
+	bool cut;     /* not all that came along could be taken */
 	bool end;     /* there is nothing: it is the end of the socket */
 };
 
@@ -239,7 +240,8 @@ static int receive(int socket, struct packet *packet)
 	n = recvmsg(socket, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
 	if (n < 0)
 		return errno == EAGAIN || errno == EINTR ? -EAGAIN : 0;
-	packet->end = !n && !msg.msg_controllen && !(msg.msg_flags & MSG_CTRUNC);
+	packet->cut = msg.msg_flags & MSG_CTRUNC;
+	packet->end = !n && !msg.msg_controllen && !packet->cut;
 	for (struct cmsghdr *cmsg = CMSG_FIRSTHDR(&msg); cmsg; cmsg = CMSG_NXTHDR(&msg, cmsg)) {
 		if (cmsg->cmsg_level != SOL_SOCKET)
 			continue;
@@ -305,6 +307,11 @@ static void on_hold(struct source *source)
 		free_hold(hold);
 		return;
 	}
+	/* There is no descriptor for the way of the answer. What nobody can be told of is not done. */
+	if (packet.cut) {
+		release(packet.fd);
+		return;
+	}
 	look_for_strangers();
 	switch (packet.request.op) {
 	case GUARDIAN_STATUS:
@@ -364,6 +371,8 @@ static void on_connection(struct source *connection)
 	look_for_strangers();
 	if (!got || !is_empty(socket)) {
 		release(socket);
+	} else if (packet.cut) {
+		answer(socket, -ENFILE);
 	} else if (packet.request.op == GUARDIAN_STATUS) {
 		tell_status(NULL, socket);
 	} else if (packet.request.op == GUARDIAN_LIST) {

@@ -174,7 +174,8 @@ int freezefd_thaw_group(const int *fds, size_t count, int *results);
  * @returns 0, or -EBUSY when fd holds already; -EINTR when a signal came before it
  * was frozen, and it is not; -ESTALE when the filesystem is gone; -ETIME or -ECANCELED when fd
  * was broken and no thaw has told it yet; -ETIME also when the freeze was not complete by its
- * deadline: then nothing is frozen and fd can be used again.
+ * deadline: then nothing is frozen and fd can be used again; -EMFILE or -ENFILE when there is no
+ * descriptor to ask with: then nothing was done.
  */
 int freezefd_freeze(int fd);
 
@@ -184,7 +185,7 @@ int freezefd_freeze(int fd);
  * @returns 0 only when the filesystem was frozen from the freeze until now;
  * -ETIME when the deadline broke the hold, -ECANCELED when an administrator did
  * (told once, fd can be used again); -EINVAL when fd holds nothing; -ESTALE when
- * the filesystem is gone.
+ * the filesystem is gone; -EMFILE or -ENFILE as for freezefd_freeze().
  */
 int freezefd_thaw(int fd);
 
@@ -196,7 +197,8 @@ int freezefd_thaw(int fd);
  *
  * @returns 0, or -ETIME or -ECANCELED when the hold is already broken; -ESTALE
  * when the filesystem is gone; -EINVAL above INT64_MAX; -EPERM for none, or one above the one
- * that fd was made with, by a caller without CAP_SYS_ADMIN.
+ * that fd was made with, by a caller without CAP_SYS_ADMIN; -EMFILE or -ENFILE as for
+ * freezefd_freeze().
  */
 int freezefd_set_timeout(int fd, uint64_t ns);
 

@@ -2,6 +2,7 @@
 /* How the library talks with a guardian: finds or starts it, asks, and waits for the answer. */
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -18,6 +19,8 @@
 #define MAX_ERRNO 4095
 /* So long status waits for an answer. */
 #define STATUS_MS 1000
+/* A guardian that ends, and has closed the way of an answer, has closed all after so long. */
+#define END_MS 1000
 
 static uint64_t now_ns(void)
 {
@@ -82,6 +85,22 @@ static int receive_reply(int socket, uint32_t op, struct guardian_reply *reply)
 	return 0;
 }
 
+/*
+ * A guardian that has no descriptor for the socket of the answer closes that without an answer, and does nothing. One that
+ * ends may close it a moment before the freeze descriptor's.
+ */
+static bool goes_on(int fd)
+{
+	struct pollfd poll_ = {.fd = fd};
+	const uint64_t end_ns = end_after(END_MS);
+	int ret;
+
+	do
+		ret = poll(&poll_, 1, (int)(left_us(end_ns) / 1000));
+	while (ret < 0 && errno == EINTR);
+	return !ret;
+}
+
 int ask(int fd, uint32_t op, uint64_t timeout_ns, struct guardian_reply *reply)
 {
 	const struct guardian_request request = {.op = op, .timeout_ns = timeout_ns};
@@ -97,6 +116,8 @@ int ask(int fd, uint32_t op, uint64_t timeout_ns, struct guardian_reply *reply)
 	if (!ret)
 		ret = receive_reply(pair[0], op, reply);
 	close(pair[0]);
+	if (ret == -EPIPE && goes_on(fd))
+		ret = -ENFILE;
 	return ret;
 }
 

@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stddef.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -143,6 +144,13 @@ int __wrap_connect(int fd, const struct sockaddr *to, socklen_t size)
 	close(pair[0]);
 	connection_peer = pair[1];
 	return 0;
+}
+
+/* Whether a guardian that has not answered goes on. */
+int __wrap_poll(struct pollfd *poll_, nfds_t count, int ms);
+int __wrap_poll(struct pollfd *poll_, nfds_t count, int ms)
+{
+	return take(&input) & 1;
 }
 
 int __wrap_nanosleep(const struct timespec *span, struct timespec *left);

@@ -85,5 +85,7 @@ void free_hold(struct hold *hold);
 void on_listener(struct source *source);
 /* False when who waited for it has gone, after a signal say. */
 bool answer(int socket, int error);
+/* If who asked for a freeze does not wait for it any more. */
+void forget_freeze(struct hold *hold);
 
 #endif /* FREEZEFD_GUARDIAN_LOOP_H */

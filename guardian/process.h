@@ -35,6 +35,8 @@ struct common {
 	_Atomic int root;
 	/* Since when writers may have been stopped, CLOCK_BOOTTIME; 0: FIFREEZE was not called yet. */
 	_Atomic uint64_t stopped_ns;
+	/* Somebody waits for the freeze that is under way. */
+	_Atomic bool wanted;
 	/* Grows, several times a second, as long as there is such a root and the guardian lives. */
 	_Atomic unsigned int beats;
 	/* The names in GUARDIAN_DIR are given up: they may be another guardian's by now. */
@@ -68,7 +70,7 @@ enum work { WORK_FREEZE, WORK_THAW, WORK_LEAVE, WORK_FORCE };
 /* Returns an eventfd that is readable when what was begun is done, or a negative errno value. */
 int work_start(const struct fs *fs, struct common *common);
 void work_begin(enum work what);
-/* What became of it: 0 or a negative errno value. */
+/* What became of it: 0 or a negative errno value; ECANCELED when it was not begun, because nobody wanted it. */
 int work_result(void);
 
 #endif /* FREEZEFD_GUARDIAN_PROCESS_H */

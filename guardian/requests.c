@@ -43,11 +43,15 @@ bool answer(int socket, int error)
 	return answer_with(socket, &reply);
 }
 
-static bool has_left(int waiter)
+void forget_freeze(struct hold *hold)
 {
-	struct pollfd poll_ = {.fd = waiter};
+	struct pollfd poll_ = {.fd = hold->waiter};
 
-	return waiter >= 0 && poll(&poll_, 1, 0) == 1;
+	if (!hold->freezing || hold->waiter < 0 || poll(&poll_, 1, 0) != 1)
+		return;
+	release_empty(hold->waiter);
+	hold->waiter = -1;
+	hold->freezing = false;
 }
 
 static int broken(const struct hold *hold)
@@ -142,10 +146,7 @@ static void ask_freeze(struct hold *hold, int socket)
 	int error = broken(hold);
 
 	/* One who was interrupted asks again, while the freeze is still under way. */
-	if (hold->freezing && has_left(hold->waiter)) {
-		release_empty(hold->waiter);
-		hold->freezing = false;
-	}
+	forget_freeze(hold);
 	if (error || hold->freezing || hold->state == FREEZEFD_HOLD_HELD) {
 		answer(socket, error ? error : -EBUSY);
 		return;

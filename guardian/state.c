@@ -245,12 +245,22 @@ static bool force_wanted(void)
 	return false;
 }
 
+static void forget_freezes(void)
+{
+	struct hold *hold;
+
+	for_each_hold (hold, next)
+		forget_freeze(hold);
+	guardian.common->wanted = is_wanted();
+}
+
 void advance(void)
 {
 	struct hold *hold;
 
 	if (is_busy())
 		return;
+	forget_freezes();
 	if (guardian.gone) {
 		for_each_hold (hold, next)
 			if (hold->state == FREEZEFD_HOLD_NONE)
@@ -314,7 +324,8 @@ void work_done(struct source *source)
 		guardian.state = ret ? THAWED : FROZEN;
 		/* It is too late for some: before the others are told. */
 		check_deadlines();
-		if (ret)
+		/* Who has asked since it was not begun gets one of its own. */
+		if (ret && (ret != -ECANCELED || guardian.common->stopped_ns))
 			freeze_failed(ret);
 		break;
 	case FORCING:
@@ -344,6 +355,7 @@ void check_now_and_then(uint64_t *last_ns)
 	*last_ns = now;
 	look_for_strangers();
 	look_for_dead();
+	forget_freezes();
 	/* It may have been stopped. */
 	syscall(SYS_pidfd_send_signal, guardian.fs->watcher, SIGCONT, NULL, 0);
 }

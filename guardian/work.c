@@ -28,6 +28,11 @@ static int freeze(void)
 		return root;
 	/* What is on the disk already is not written while others wait for it. An error FIFREEZE has too. */
 	syncfs(root);
+	/* That may take long. */
+	if (!common->wanted) {
+		close(root);
+		return -ECANCELED;
+	}
 	/* From here on the watcher would thaw. */
 	common->root = root;
 	common->stopped_ns = now_ns();

@@ -74,6 +74,29 @@ TEST(C6, "a signal ends the wait for a freeze, which is taken back")
 	check_eq(freezefd_thaw(fd), 0);
 }
 
+/* A freeze of nobody's would keep writers waiting for the one that is under way. */
+TEST(C6, "a freeze whose caller has gone before it begins does not begin")
+{
+	const uint64_t span = a_while();
+	int fd = no_hold(dir);
+	pid_t guardian, watcher, freezing;
+
+	cleanup("rm -f '%s/slow'", getenv("FREEZEFD_TEST_DIR"));
+	get_pair(&guardian, &watcher);
+	stop_pair(guardian, watcher);
+	IN_CHILD(freezing)
+		freezefd_freeze(fd);
+	wait_asleep(freezing);
+	kill(freezing, SIGKILL);
+	end_of(freezing);
+	start_slow_write(dir);
+	continue_pair(guardian, watcher);
+	check_hold(fd, NONE);
+	for (const uint64_t until = nsec() + span; nsec() < until;)
+		check_state(dir, THAWED);
+	end_slow_write();
+}
+
 static void *open_hold(void *thread)
 {
 	*(_Atomic pid_t *)thread = gettid();

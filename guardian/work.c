@@ -20,6 +20,20 @@ static int done;
 static enum work work;
 static int result;
 
+/*
+ * f2fs refuses with EINVAL if a deleted file was still being evicted after the sync: f2fs_freeze() in fs/f2fs/super.c of 7.3.
+ * So try again.
+ */
+static int call_fifreeze(int root)
+{
+	for (int tries = 10;; tries--) {
+		if (!ioctl(root, FIFREEZE, 0))
+			return 0;
+		if (errno != EINVAL || !tries)
+			return -errno;
+	}
+}
+
 static int freeze(void)
 {
 	int root = sb_open_root(fs->reader, fs->bdev, &fs->record), ret;
@@ -36,9 +50,9 @@ static int freeze(void)
 	/* From here on the watcher would thaw. */
 	common->root = root;
 	common->stopped_ns = now_ns();
-	if (!ioctl(root, FIFREEZE, 0))
+	ret = call_fifreeze(root);
+	if (!ret)
 		return 0;
-	ret = -errno;
 	/* First: the watcher must not find the number of what is closed. */
 	common->root = -1;
 	close(root);

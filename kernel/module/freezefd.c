@@ -303,6 +303,20 @@ static int super_thaw(struct super_block *sb, enum freeze_holder who)
 	return error;
 }
 
+/*
+ * f2fs refuses with EINVAL if an inode was still being evicted after the sync:
+ * f2fs_freeze() in fs/f2fs/super.c.  So try again.
+ */
+static int super_freeze(struct super_block *sb)
+{
+	int tries = 10, error;
+
+	do
+		error = fs_super_freeze(sb, FREEZE_HOLDER_KERNEL);
+	while (error == -EINVAL && tries--);
+	return error;
+}
+
 #ifdef HAVE_FREEZE_HOLDERS
 static bool held_super_is_broken(struct held_super *super) { return false; }
 static void held_super_unwatch(struct held_super *super, struct super_block *sb) { }
@@ -317,7 +331,7 @@ static bool is_held_by_others(struct super_block *sb)
 
 static int held_super_freeze(struct held_super *super, struct super_block *sb)
 {
-	return fs_super_freeze(sb, FREEZE_HOLDER_KERNEL);
+	return super_freeze(sb);
 }
 
 static int held_super_thaw(struct held_super *super)
@@ -364,7 +378,7 @@ static bool held_super_unwatch(struct held_super *super, struct super_block *sb)
 
 static int held_super_freeze(struct held_super *super, struct super_block *sb)
 {
-	int error = fs_super_freeze(sb, FREEZE_HOLDER_KERNEL);
+	int error = super_freeze(sb);
 
 	if (!error) {
 		add_wait_queue(held_super_waiters(sb), &super->thawed);

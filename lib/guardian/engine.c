@@ -246,8 +246,12 @@ static int status_of_target(int target, struct freezefd_status *status)
 		return -EOPNOTSUPP;
 	if (status->state != FREEZE_STATE_FROZEN || !status->user_holds)
 		return 0;
-	/* Which of the holds is the guardian's, and how many share it, only that knows. */
-	ret = ask_fs(&record, &request, -1, &reply);
+	/* Which of the holds is the guardian's, and how many share it, only that knows. One that ends may not tell. */
+	for (int tries = 3; tries; tries--) {
+		ret = ask_fs(&record, &request, -1, &reply);
+		if (ret != -EAGAIN)
+			break;
+	}
 	if (!ret && !reply.error)
 		status->frozen_ns = reply.status.frozen_ns;
 	/* There is one that does not answer now: somebody holds. */

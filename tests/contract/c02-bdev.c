@@ -92,31 +92,57 @@ static pid_t start_scanner(const char *device)
 	return pid;
 }
 
-TEST(C2, "a block device leads to what is mounted while it is still being unmounted")
+/* Is bdev a device of what is mounted again and again by the name of device, while it is still being unmounted? */
+static void mount_while_unmounting(const char *device, int bdev, const char *to_scan)
 {
-	const char *device, *path;
+	const char *slow, *path;
 	pid_t scanner, pid;
 	char name[16];
-	int bdev;
 
-	if (strcmp(fstype(), "btrfs"))
-		skip("only btrfs closes its devices when a new superblock may be there already");
-	if (!is_native(dir))
-		skip("the kernel's btrfs may leave its devices to the superblock that goes");
-	make_fs(scratch(1));
-	device = dm_over(scratch(1));
-	dm_become("delay %s 0 10", scratch(1));
-	path = scratch_fs(0);
-	bdev = open_dev(scratch(0));
-	scanner = start_scanner(device);
+	slow = dm_over(to_scan);
+	dm_become("delay %s 0 10", to_scan);
+	path = mount_fs(device, "first", 0, NULL);
+	scanner = start_scanner(slow);
 	for (int i = 0; i < 20; i++) {
 		IN_CHILD(pid)
 			check(!umount2(path, 0));
 		snprintf(name, sizeof(name), "again%d", i);
-		path = mount_fs(scratch(0), name, 0, NULL);
+		path = mount_fs(device, name, 0, NULL);
 		reap(pid);
 		check_state(bdev, THAWED);
 	}
 	*shared = 1;
 	reap(scanner);
+}
+
+static void need_btrfs_that_waits(void)
+{
+	if (strcmp(fstype(), "btrfs"))
+		skip("only btrfs closes its devices when a new superblock may be there already");
+	if (!is_native(dir))
+		skip("the kernel's btrfs may leave its devices to the superblock that goes");
+}
+
+TEST(C2, "a block device leads to what is mounted while it is still being unmounted")
+{
+	need_btrfs_that_waits();
+	make_fs(scratch(0));
+	make_fs(scratch(1));
+	mount_while_unmounting(scratch(0), open_dev(scratch(0)), scratch(1));
+}
+
+TEST(C2, "a seed device leads to what is mounted while it is still being unmounted")
+{
+	const char *seed = null_disk(0), *path;
+
+	need_btrfs_that_waits();
+	need_program("btrfstune");
+	make_fs(seed);
+	sh("btrfstune -S 1 %s", seed);
+	path = mount_fs(seed, "seed", MS_RDONLY, NULL);
+	sh("btrfs device add -f %s %s >/dev/null && mount -o remount,rw %s", scratch(0), path,
+	   path);
+	check(!umount2(path, 0));
+	make_fs(scratch(1));
+	mount_while_unmounting(scratch(0), open_dev(seed), scratch(1));
 }

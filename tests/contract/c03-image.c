@@ -270,3 +270,41 @@ TEST(C3, "a discard of a loop device over a file waits for the thaw of the file'
 	check_eq(st.st_blocks, 0);
 	close(loop);
 }
+
+static void delete_for_ever(int fs, const char *name)
+{
+	const off_t apart = 4 << 20;
+
+	for (;;) {
+		int fd = openat(fs, name, O_CREAT | O_RDWR | O_CLOEXEC, 0600);
+
+		/* Where each of them is stands in a block of its own. */
+		for (off_t i = 0; i < 16; i++)
+			check(pwrite(fd, "x", 1, i * apart) == 1);
+		check(!unlinkat(fs, name, 0));
+		close(fd);
+		__atomic_add_fetch(shared, 1, __ATOMIC_RELAXED);
+	}
+}
+
+TEST(C3, "a freeze succeeds while deleted files are being closed")
+{
+	pid_t pids[4];
+	int fs, fd, deleted;
+
+	fs = open_dir(scratch_fs(0));
+	fd = no_hold(fs);
+	for (int i = 0; i < 4; i++)
+		IN_CHILD(pids[i])
+			delete_for_ever(fs, (char[]){(char)('a' + i), 0});
+	for (int i = 0; i < 100; i++) {
+		deleted = *shared;
+		wait_until(*shared > deleted);
+		check_eq(freezefd_freeze(fd), 0);
+		check_eq(freezefd_thaw(fd), 0);
+	}
+	for (int i = 0; i < 4; i++) {
+		kill(pids[i], SIGKILL);
+		end_of(pids[i]);
+	}
+}

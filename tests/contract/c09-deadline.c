@@ -422,6 +422,25 @@ TEST(C9, "the machine's sleep counts")
 	check_eq(freezefd_thaw(fd), 0);
 }
 
+TEST(C9, "a hold lives on when the machine goes to sleep and resumes")
+{
+	int fd;
+
+	need_machine();
+	if (access("/sys/power/pm_test", W_OK))
+		skip("the kernel cannot rehearse a sleep");
+	if (is_guardian(dir) && !access("/sys/power/freeze_filesystems", F_OK))
+		skip("a resume warns of what FIFREEZE holds, since Linux 6.16");
+	fd = hold_for(dir, LATER);
+	cleanup("echo none >/sys/power/pm_test");
+	/* It freezes and thaws filesystems and tasks, waits for a second in between, and leaves the devices alone. */
+	sh("echo 1 >/sys/module/suspend/parameters/pm_test_delay; echo freezer >/sys/power/pm_test; echo freeze >/sys/power/state");
+	check_state(dir, FROZEN);
+	check_hold(fd, HELD);
+	check_eq(freezefd_thaw(fd), 0);
+	check_writable(dir);
+}
+
 /* JFS writes when it is thawed, and fails if it cannot: fs/jfs/super.c. Others do not tell. */
 TEST(C9, "a filesystem that refuses to thaw at the deadline is tried again until it does")
 {

@@ -21,8 +21,8 @@ static int start_emergency_thaw(void)
 }
 
 /*
- * A worker of the kernel goes over all filesystems, and a second time over
- * those that were busy: what is frozen before it has ended may thaw as well.
+ * A worker of the kernel goes over all filesystems, and again over those that
+ * were busy: what is frozen before it has ended may thaw as well.
  */
 static void emergency_thaw(void)
 {
@@ -107,4 +107,37 @@ TEST(C13, "SysRq-j thaws what is being frozen, later, and the others at once")
 	wait_state(fs, THAWED);
 	wait_until(log_says(log, COMPLETE));
 	check_eq(freezefd_thaw(fd), -ECANCELED);
+}
+
+TEST(C13, "SysRq-j thaws what is being frozen although another freeze hangs")
+{
+	pid_t freezer, other;
+	int fs, fd;
+
+	if (is_guardian(dir))
+		skip("the kernel skips what is being frozen");
+	need_machine();
+	fs = open_dir(scratch_fs(0));
+	fd = no_hold(fs);
+	freezer = start_stalled_freeze(fs, fd);
+	/* The kernel comes to the older filesystem first. */
+	shared[0] = 0;
+	IN_CHILD(other) {
+		pid_t hanging = start_stalled_freeze(dir, no_hold(dir));
+
+		shared[0] = 1;
+		wait_until(shared[0] == 2);
+		end_slow_write();
+		reap(hanging);
+	}
+	wait_until(shared[0] == 1);
+	close(start_emergency_thaw());
+	end_slow_write();
+	reap(freezer);
+	wait_until(status_of(fd).hold == FREEZEFD_HOLD_REVOKED);
+	wait_state(fs, THAWED);
+	check_state(dir, FREEZING);
+	shared[0] = 2;
+	reap(other);
+	wait_state(dir, THAWED);
 }

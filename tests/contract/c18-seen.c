@@ -23,11 +23,8 @@ static bool traced(const char *event, const char *what)
 	return found;
 }
 
-TEST(C18, "freezes, thaws, broken holds and force are traced, with device, holder and duration")
+static void start_tracing(void)
 {
-	char maker[32], by[32];
-	int fd;
-
 	if (access(TRACING, F_OK) == 0 && access(TRACING "/events", F_OK))
 		mount("tracefs", TRACING, "tracefs", 0, NULL);
 	if (access(TRACING "/events/freeze", F_OK))
@@ -36,6 +33,14 @@ TEST(C18, "freezes, thaws, broken holds and force are traced, with device, holde
 	cleanup("mount -t tracefs tracefs " TRACING " && echo 0 >" TRACING
 		"/events/freeze/enable; umount " TRACING);
 	sh("echo >" TRACING "/trace; echo 1 >" TRACING "/events/freeze/enable");
+}
+
+TEST(C18, "freezes, thaws, broken holds and force are traced, with device, holder and duration")
+{
+	char maker[32], by[32];
+	int fd;
+
+	start_tracing();
 	snprintf(maker, sizeof(maker), "maker %d ", getpid());
 	snprintf(by, sizeof(by), "-%d ", getpid());
 
@@ -67,4 +72,16 @@ TEST(C18, "freezes, thaws, broken holds and force are traced, with device, holde
 	check(ioctl(dir, FIFREEZE, 0) == -1 && errno == EBUSY);
 	check(traced("super_freeze:", "holder user error -16 "));
 	check(!ioctl(dir, FITHAW, 0));
+}
+
+TEST(C18, "a freeze that gave up waiting for another one is traced")
+{
+	pid_t freezer;
+
+	start_tracing();
+	freezer = start_stalled_freeze(dir, no_hold(dir));
+	check_eq(try_hold(dir, 0, SECOND / 5), -ETIME);
+	check(traced("super_freeze:", "holder fd error -62 "));
+	end_slow_write();
+	reap(freezer);
 }

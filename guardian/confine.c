@@ -60,6 +60,11 @@ static const struct allowed_call allowed[] = {
 	ANY(poll),
 #endif
 	ANY(eventfd2),
+	ANY(pipe2),
+	ONLY(fcntl, 1, UINT32_MAX, F_SETFL),
+#ifdef SYS_fcntl64
+	ONLY(fcntl64, 1, UINT32_MAX, F_SETFL),
+#endif
 	ONLY(clone, CLONE_ARG_FLAGS, NAMESPACES, 0),
 	ANY(pidfd_open),
 	ANY(pidfd_send_signal),

@@ -51,15 +51,13 @@ void drop(struct source *source);
 
 /* --- release.c --- */
 
-/* Starts its threads. 0 or a negative errno value. */
+/* Starts its thread. 0 or a negative errno value. */
 int release_start(void);
 /*
  * Closes a descriptor that others have sent or sent to, or nothing if it is -1, soon. To close it here could wait: for a
  * thaw, or for the server of a file of FUSE.
  */
 void release(int fd);
-/* The same for what is_empty() has found to be so: it does not come to wait behind the others. */
-void release_empty(int fd);
 
 /* --- state.c --- */
 

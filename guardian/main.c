@@ -31,6 +31,8 @@
 
 /* The guardian is given up after so many seconds without a sign of life. */
 #define SILENCE_S 5
+/* How many we want to have at least. */
+#define DESCRIPTORS 65536
 
 void block_signals(void)
 {
@@ -51,21 +53,16 @@ static void write_file(const char *path, const char *text)
 	close(fd);
 }
 
-/* Each who waits for an answer takes one: as many as the kernel gives, or else as we may have. */
+/* Every caller that waits for an answer costs one. So raise the limit, if it is low and that is allowed. */
 static void more_descriptors(void)
 {
 	struct rlimit limit;
-	unsigned int most = 0;
-	FILE *file;
 
 	if (getrlimit(RLIMIT_NOFILE, &limit))
 		return;
-	file = fopen("/proc/sys/fs/nr_open", "re");
-	if (file && fscanf(file, "%u", &most) == 1 && limit.rlim_max < most &&
-	    !setrlimit(RLIMIT_NOFILE, &(struct rlimit){most, most}))
-		limit.rlim_max = most;
-	if (file)
-		fclose(file);
+	if (limit.rlim_max < DESCRIPTORS &&
+	    !setrlimit(RLIMIT_NOFILE, &(struct rlimit){DESCRIPTORS, DESCRIPTORS}))
+		limit.rlim_max = DESCRIPTORS;
 	limit.rlim_cur = limit.rlim_max;
 	setrlimit(RLIMIT_NOFILE, &limit);
 }
@@ -339,7 +336,7 @@ int main(void)
 	pid_t pid = -1;
 
 	block_signals();
-	/* Who began us may ignore it, and then nobody is told how the guardian does. */
+	/* Whoever started us may ignore it, and then waitpid() does not report the guardian. */
 	signal(SIGCHLD, SIG_DFL);
 	stand_apart();
 	ret = settle(fds);

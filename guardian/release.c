@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * The threads that close what others have sent. With the last copy of a socket goes all that still lies in
- * it, and the last close of a file that was deleted on what is frozen waits for the thaw. Sockets in which
- * nothing lies have a thread of their own: they are many, and are not to pile up behind what waits.
+ * The thread that closes what others have sent. With the last copy of a socket goes all that still lies in
+ * it, and the last close of a file that was deleted on what is frozen waits for the thaw.
  */
+#include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -12,91 +13,60 @@
 
 #define STACK_SIZE (16 * 1024) /* all of it is locked in memory */
 
-static struct queue {
-	pthread_mutex_t mutex;
-	pthread_cond_t some;
-	int *fds; /* only the loop makes room: a thread that allocates would get a heap of its own */
-	size_t count, size;
-} of_strange, of_empty;
-
-static int take_last(struct queue *queue)
-{
-	int fd;
-
-	pthread_mutex_lock(&queue->mutex);
-	while (!queue->count)
-		pthread_cond_wait(&queue->some, &queue->mutex);
-	fd = queue->fds[--queue->count];
-	pthread_mutex_unlock(&queue->mutex);
-	return fd;
-}
+static int queue[2] = {-1, -1};
 
 static void *run(void *arg)
 {
+	int fd;
+
 	block_signals();
 	for (;;)
-		close(take_last(arg));
+		if (read(queue[0], &fd, sizeof(fd)) == sizeof(fd))
+			close(fd);
 	return NULL;
 }
 
-static int start(struct queue *queue)
+int release_start(void)
 {
 	pthread_attr_t attr;
 	pthread_t thread;
 	int ret;
 
-	pthread_mutex_init(&queue->mutex, NULL);
-	pthread_cond_init(&queue->some, NULL);
+	if (pipe2(queue, O_CLOEXEC))
+		return -errno;
+	/* The reader waits. */
+	fcntl(queue[1], F_SETFL, O_NONBLOCK);
 	pthread_attr_init(&attr);
 	pthread_attr_setstacksize(&attr, STACK_SIZE);
-	ret = pthread_create(&thread, &attr, run, queue);
+	ret = pthread_create(&thread, &attr, run, NULL);
 	block_signals();
 	return -ret;
 }
 
-int release_start(void)
-{
-	return start(&of_strange) ?: start(&of_empty);
-}
+/* What finds no room in the queue. */
+static int *kept;
+static size_t nr_kept, room;
 
-static bool has_room(struct queue *queue)
+static bool keep(int fd)
 {
-	const size_t size = queue->size ? 2 * queue->size : 64;
-	int *fds;
+	const size_t more = room ? 2 * room : 64;
+	int *fds = nr_kept < room ? kept : reallocarray(kept, more, sizeof(*fds));
 
-	if (queue->count < queue->size)
-		return true;
-	fds = reallocarray(queue->fds, size, sizeof(*fds));
 	if (!fds)
 		return false;
-	queue->fds = fds;
-	queue->size = size;
+	room = nr_kept < room ? room : more;
+	kept = fds;
+	kept[nr_kept++] = fd;
 	return true;
-}
-
-static void put(struct queue *queue, int fd)
-{
-	bool put;
-
-	if (fd < 0)
-		return;
-	pthread_mutex_lock(&queue->mutex);
-	put = has_room(queue);
-	if (put)
-		queue->fds[queue->count++] = fd;
-	pthread_mutex_unlock(&queue->mutex);
-	pthread_cond_signal(&queue->some);
-	/* Without memory: one that waits now the watcher gives up. */
-	if (!put)
-		close(fd);
 }
 
 void release(int fd)
 {
-	put(&of_strange, fd);
-}
-
-void release_empty(int fd)
-{
-	put(&of_empty, fd);
+	if (fd < 0)
+		return;
+	/* Without memory: if this one waits now, too, the watcher gives us up. */
+	if (!keep(fd))
+		close(fd);
+	while (nr_kept && write(queue[1], &kept[nr_kept - 1], sizeof(fd)) == sizeof(fd))
+		nr_kept--;
 }

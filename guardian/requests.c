@@ -21,7 +21,6 @@ struct packet {
 	bool strange; /* more than one did */
 	bool root;    /* sent it; known of a freeze descriptor */
 	bool cut;     /* not all that came along could be taken */
-	bool end;     /* there is nothing: it is the end of the socket */
 };
 
 /* False when who waited for it has gone, after a signal say. */
@@ -32,7 +31,7 @@ static bool answer_with(int socket, const struct guardian_reply *reply)
 	if (socket < 0)
 		return true;
 	taken = send(socket, reply, sizeof(*reply), MSG_NOSIGNAL | MSG_DONTWAIT) > 0;
-	release_empty(socket);
+	release(socket);
 	return taken;
 }
 
@@ -49,7 +48,7 @@ void forget_freeze(struct hold *hold)
 
 	if (!hold->freezing || hold->waiter < 0 || poll(&poll_, 1, 0) != 1)
 		return;
-	release_empty(hold->waiter);
+	release(hold->waiter);
 	hold->waiter = -1;
 	hold->freezing = false;
 }
@@ -128,7 +127,7 @@ static void tell_list(int socket)
 		send(socket, list, size, MSG_NOSIGNAL | MSG_DONTWAIT);
 	}
 	free(list);
-	release_empty(socket);
+	release(socket);
 }
 
 /* To load them takes a process the tenth of a second, and memory. */
@@ -138,7 +137,7 @@ static void hand_out_reader(int socket)
 	const int fds[] = {guardian.fs->reader.prog, guardian.fs->reader.map};
 
 	send_fds(socket, &reply, sizeof(reply), fds, 2, MSG_DONTWAIT);
-	release_empty(socket);
+	release(socket);
 }
 
 static void ask_freeze(struct hold *hold, int socket)
@@ -204,6 +203,22 @@ static void ask_force(int socket)
 	await_thaw(socket, true);
 }
 
+/*
+ * A socket like those that the library makes for an answer. What else it may be somebody else decides: to
+ * send to it could wait, or speak to others in root's name. Neither call waits.
+ */
+static bool is_answer(int fd)
+{
+	struct sockaddr_un peer;
+	socklen_t size = sizeof(int), length = sizeof(peer);
+	int domain, type;
+
+	return !getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &size) && domain == AF_UNIX &&
+	       !getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) && type == SOCK_SEQPACKET &&
+	       !getpeername(fd, (struct sockaddr *)&peer, &length) &&
+	       length == offsetof(struct sockaddr_un, sun_path);
+}
+
 static void take_descriptors(const struct cmsghdr *cmsg, struct packet *packet)
 {
 	int fd;
@@ -242,7 +257,6 @@ static int receive(int socket, struct packet *packet)
 	if (n < 0)
 		return errno == EAGAIN || errno == EINTR ? -EAGAIN : 0;
 	packet->cut = msg.msg_flags & MSG_CTRUNC;
-	packet->end = !n && !msg.msg_controllen && !packet->cut;
 	for (struct cmsghdr *cmsg = CMSG_FIRSTHDR(&msg); cmsg; cmsg = CMSG_NXTHDR(&msg, cmsg)) {
 		if (cmsg->cmsg_level != SOL_SOCKET)
 			continue;
@@ -258,40 +272,6 @@ static int receive(int socket, struct packet *packet)
 	if (n != sizeof(packet->request))
 		packet->request.op = UINT32_MAX;
 	return 1;
-}
-
-/*
- * Nothing lies in this socket, and nobody can send to it from now on: to close it waits for nobody. At its end one
- * reads nothing, just as from a message without a byte; but since who sent a message is asked for, only that comes
- * with something. An error may hide a message.
- */
-static bool is_empty(int fd)
-{
-	const int yes = 1, no = 0;
-	struct packet packet;
-
-	if (setsockopt(fd, SOL_SOCKET, SO_PASSCRED, &yes, sizeof(yes)) || shutdown(fd, SHUT_RD))
-		return false;
-	receive(fd, &packet);
-	release(packet.fd);
-	/* With it what is sent would give the socket a name. */
-	return packet.end && !setsockopt(fd, SOL_SOCKET, SO_PASSCRED, &no, sizeof(no));
-}
-
-/*
- * A socket like those that the library makes for an answer. What else it may be somebody else decides: to
- * send to it could wait, or speak to others in root's name, and so could a close. No call waits.
- */
-static bool is_answer(int fd)
-{
-	struct sockaddr_un peer;
-	socklen_t size = sizeof(int), length = sizeof(peer);
-	int domain, type;
-
-	return !getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &size) && domain == AF_UNIX &&
-	       !getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) && type == SOCK_SEQPACKET &&
-	       !getpeername(fd, (struct sockaddr *)&peer, &length) &&
-	       length == offsetof(struct sockaddr_un, sun_path) && is_empty(fd);
 }
 
 static void on_hold(struct source *source)
@@ -370,7 +350,7 @@ static void on_connection(struct source *connection)
 	connection->fd = -1;
 	drop(connection);
 	look_for_strangers();
-	if (!got || !is_empty(socket)) {
+	if (!got) {
 		release(socket);
 	} else if (packet.cut) {
 		answer(socket, -ENFILE);

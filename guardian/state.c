@@ -324,7 +324,7 @@ void work_done(struct source *source)
 		guardian.state = ret ? THAWED : FROZEN;
 		/* It is too late for some: before the others are told. */
 		check_deadlines();
-		/* Who has asked since it was not begun gets one of its own. */
+		/* Who has asked since it was given up gets a new one. */
 		if (ret && (ret != -ECANCELED || guardian.common->stopped_ns))
 			freeze_failed(ret);
 		break;

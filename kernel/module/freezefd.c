@@ -309,7 +309,7 @@ static int super_thaw(struct super_block *sb, enum freeze_holder who)
  */
 static int super_freeze(struct super_block *sb)
 {
-	int tries = 10, error;
+	int tries = 3, error;
 
 	do
 		error = fs_super_freeze(sb, FREEZE_HOLDER_KERNEL);

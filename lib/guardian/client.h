@@ -13,7 +13,7 @@ int read_target(int target, struct sb_record *record, struct sb_reader *reader);
 
 /* --- talk.c --- */
 
-/* When so many milliseconds have passed, on a clock of its own. */
+/* The moment so many milliseconds from now, for limit_wait(). */
 uint64_t end_after(unsigned int ms);
 /* What is received from the socket next is not waited for beyond that. False when it is past. */
 bool limit_wait(int socket, uint64_t end_ns);

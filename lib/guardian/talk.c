@@ -19,7 +19,7 @@
 #define MAX_ERRNO 4095
 /* So long status waits for an answer. */
 #define STATUS_MS 1000
-/* A guardian that ends, and has closed the way of an answer, has closed all after so long. */
+/* A guardian that ends closes all its descriptors within this time. */
 #define END_MS 1000
 
 static uint64_t now_ns(void)

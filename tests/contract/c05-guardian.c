@@ -83,13 +83,13 @@ TEST(C6, "a freeze whose caller has gone before it begins does not begin")
 
 	cleanup("rm -f '%s/slow'", getenv("FREEZEFD_TEST_DIR"));
 	get_pair(&guardian, &watcher);
+	start_slow_write(dir);
 	stop_pair(guardian, watcher);
 	IN_CHILD(freezing)
 		freezefd_freeze(fd);
 	wait_asleep(freezing);
 	kill(freezing, SIGKILL);
 	end_of(freezing);
-	start_slow_write(dir);
 	continue_pair(guardian, watcher);
 	check_hold(fd, NONE);
 	for (const uint64_t until = nsec() + span; nsec() < until;)

@@ -42,18 +42,6 @@ static int deleted_file(const char *name)
 	return file;
 }
 
-/* A request, with the file in a message that lies unread in the socket for the answer. */
-static void send_unread(int fd, int file)
-{
-	int pair[2];
-
-	check(!socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair));
-	send_copies(pair[0], 0, file, 1);
-	send_copies(fd, GUARDIAN_STATUS, pair[1], 1);
-	close(pair[0]);
-	close(pair[1]);
-}
-
 static bool lost(int fd)
 {
 	return events(fd) & POLLHUP;
@@ -66,7 +54,7 @@ static bool lost(int fd)
 TEST(C15,
      "files deleted on what is frozen, sent by one who has a descriptor, keep no other hold from its end")
 {
-	int first, second, third, file[4];
+	int first, second, third, file[4], pair[2];
 	pid_t guardian, watcher, now, then;
 
 	for (size_t i = 0; i < ARRAY_SIZE(file); i++)
@@ -74,20 +62,27 @@ TEST(C15,
 	first = hold(dir);
 	second = no_hold(dir);
 	third = no_hold(dir);
+	check(!socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair));
 	get_pair(&guardian, &watcher);
 	stop_pair(guardian, watcher);
-	send_unread(third, file[0]);
+	send_copies(pair[0], 0, file[0], 1);
+	send_copies(third, GUARDIAN_STATUS, pair[1], 1);
 	send_copies(second, GUARDIAN_STATUS, file[1], 1);
 	send_copies(second, GUARDIAN_STATUS, file[2], MANY);
 	check_eq(send_fd(second, file[3]), 0);
 	for (size_t i = 0; i < ARRAY_SIZE(file); i++)
 		close(file[i]);
+	close(pair[0]);
+	close(pair[1]);
 	continue_pair(guardian, watcher);
 	/* Only who did so has lost its own. */
-	wait_until(lost(second) && lost(third));
+	wait_until(lost(second));
 	check_hold(first, HELD);
+	check_hold(third, NONE);
 	check_state(dir, FROZEN);
 	check_eq(freezefd_freeze(second), -ECANCELED);
+	check_eq(freezefd_freeze(third), 0);
+	check_eq(freezefd_thaw(third), 0);
 	check_eq(freezefd_thaw(first), 0);
 	get_pair(&now, &then);
 	check_eq(now, guardian);
@@ -95,12 +90,25 @@ TEST(C15,
 	check_writable(dir);
 }
 
-/* What is closed aside waits for the one that blocks, and there may not be room for so much. */
-TEST(C15, "nor do two of them with thousands of requests between")
+/* A request, with the file in a message that lies unread in the socket for the answer. */
+static void send_unread(int fd, int file)
+{
+	int pair[2];
+
+	check(!socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair));
+	send_copies(pair[0], 0, file, 1);
+	send_copies(fd, GUARDIAN_STATUS, pair[1], 1);
+	close(pair[0]);
+	close(pair[1]);
+}
+
+/* The thread that closes such sockets waits in the first; its queue has room for 16,384. */
+TEST(C15, "two such files with thousands of requests between them break no other hold")
 {
 	int first, second, file[2];
 	struct freezefd_status status;
 	pid_t guardian, watcher, now;
+	struct rlimit limit;
 
 	time_limit(900);
 	for (size_t i = 0; i < ARRAY_SIZE(file); i++)
@@ -108,17 +116,20 @@ TEST(C15, "nor do two of them with thousands of requests between")
 	first = hold(dir);
 	second = no_hold(dir);
 	get_pair(&guardian, &watcher);
-	for (size_t i = 0; i < ARRAY_SIZE(file) && !lost(second); i++) {
+	check(!prlimit(guardian, RLIMIT_NOFILE, NULL, &limit));
+	if (limit.rlim_cur < 18000)
+		skip("the guardian may not have so many descriptors here");
+	for (size_t i = 0; i < ARRAY_SIZE(file); i++) {
 		/* So that it is the guardian who has the last copy, and not we. */
 		stop_pair(guardian, watcher);
 		send_unread(second, file[i]);
 		close(file[i]);
 		continue_pair(guardian, watcher);
-		for (int n = 0; n < 17000 && !lost(second); n++)
-			freezefd_status(second, &status);
+		for (int n = 0; n < 16500 && !i; n++)
+			check_eq(freezefd_status(second, &status), 0);
 	}
-	/* A guardian that waits does not answer this, and is given up. */
-	wait_until(lost(second));
+	/* A guardian that waits would not answer. */
+	check_hold(second, NONE);
 	check_hold(first, HELD);
 	check_state(dir, FROZEN);
 	check_eq(freezefd_thaw(first), 0);
@@ -227,24 +238,21 @@ TEST(C11, "what is asked of a guardian without descriptors is not done, and says
 	check_state(dir, THAWED);
 }
 
-TEST(C11, "a guardian has as many descriptors as it may, however few who began it had")
+TEST(C11, "a guardian has 65,536 descriptors, however few who began it had")
 {
-	FILE *file = fopen("/proc/sys/fs/nr_open", "re");
+	const struct rlimit few = {64, 64}, many = {64, 65536};
 	struct rlimit limit;
 	pid_t guardian, watcher;
-	unsigned int most;
 	int fd;
 
-	check(file && fscanf(file, "%u", &most) == 1);
-	fclose(file);
-	check(!setrlimit(RLIMIT_NOFILE, &(struct rlimit){64, 64}));
-	if (setrlimit(RLIMIT_NOFILE, &(struct rlimit){64, most}))
+	check(!setrlimit(RLIMIT_NOFILE, &few));
+	if (setrlimit(RLIMIT_NOFILE, &many))
 		skip("no CAP_SYS_RESOURCE here");
-	check(!setrlimit(RLIMIT_NOFILE, &(struct rlimit){64, 64}));
+	check(!setrlimit(RLIMIT_NOFILE, &few));
 	fd = hold(dir);
 	get_pair(&guardian, &watcher);
 	check(!prlimit(guardian, RLIMIT_NOFILE, NULL, &limit));
-	check_eq(limit.rlim_cur, most);
+	check_eq(limit.rlim_cur, many.rlim_max);
 	check_eq(freezefd_thaw(fd), 0);
 }
 
@@ -349,7 +357,6 @@ static void on_alarm(int sig)
 {
 }
 
-/* Each call of the system is interrupted before it would give up. */
 TEST(C1, "status gives up a guardian that is stopped, however often signals come")
 {
 	const struct itimerval often = {{0, 20000}, {0, 20000}};
@@ -360,24 +367,12 @@ TEST(C1, "status gives up a guardian that is stopped, however often signals come
 
 	get_pair(&guardian, &watcher);
 	stop_pair(guardian, watcher);
-	for (int again = 0; again < 2; again++) {
-		IN_CHILD(asking) {
-			struct sb_reader reader = loaded_reader();
-
-			/* It is to be had from the guardian then, or made anew. */
-			if (again) {
-				close(reader.prog);
-				close(reader.map);
-			}
-			check(!sigaction(SIGALRM, &action, NULL));
-			check(!setitimer(ITIMER_REAL, &often, NULL));
-			if (again)
-				check_eq(freezefd_status(dir, &status), 0);
-			else
-				check_eq(freezefd_status(fd, &status), -ETIMEDOUT);
-		}
-		reap(asking);
+	IN_CHILD(asking) {
+		check(!sigaction(SIGALRM, &action, NULL));
+		check(!setitimer(ITIMER_REAL, &often, NULL));
+		check_eq(freezefd_status(fd, &status), -ETIMEDOUT);
 	}
+	reap(asking);
 	continue_pair(guardian, watcher);
 	check_eq(freezefd_thaw(fd), 0);
 	check_state(dir, THAWED);

@@ -32,7 +32,7 @@ TEST(C15, "either process is killed: the other thaws, and the holder is told")
 }
 
 /* A program passes on what it ignores to all that it executes. */
-TEST(C15, "the same where who began it ignores the end of its children")
+TEST(C15, "either process is killed where the caller ignored SIGCHLD: the other thaws")
 {
 	pid_t pair[2], writer;
 

@@ -86,7 +86,7 @@ void leave_directory(const struct fs *the_fs, struct common *the_common)
 {
 }
 
-/* --- release.c, without its threads --- */
+/* --- release.c, without its thread --- */
 
 int release_start(void)
 {
@@ -97,11 +97,6 @@ void release(int fd)
 {
 	if (fd >= 0)
 		close(fd);
-}
-
-void release_empty(int fd)
-{
-	release(fd);
 }
 
 /* --- common/superblock.c --- */

@@ -297,7 +297,7 @@ TEST(C3, "a freeze succeeds while deleted files are being closed")
 	for (int i = 0; i < 4; i++)
 		IN_CHILD(pids[i])
 			delete_for_ever(fs, (char[]){(char)('a' + i), 0});
-	for (int i = 0; i < 100; i++) {
+	for (unsigned int i = 0; i < rounds(100); i++) {
 		deleted = *shared;
 		wait_until(*shared > deleted);
 		check_eq(freezefd_freeze(fd), 0);

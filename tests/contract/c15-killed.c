@@ -17,20 +17,13 @@ static unsigned int random_below(unsigned int n)
 	return (random_state >> 33) % n;
 }
 
-static unsigned int from_env(const char *name, unsigned int otherwise)
-{
-	const char *value = getenv(name);
-
-	return value ? strtoul(value, NULL, 0) : otherwise;
-}
-
-static void seed(unsigned int *rounds)
+static void seed(unsigned int *nr_rounds)
 {
 	unsigned int value = from_env("FREEZEFD_TEST_SEED", time(NULL) ^ getpid());
 
-	*rounds = from_env("FREEZEFD_TEST_ROUNDS", 40);
+	*nr_rounds = rounds(40);
 	random_state = value;
-	note("FREEZEFD_TEST_SEED=%u FREEZEFD_TEST_ROUNDS=%u", value, *rounds);
+	note("FREEZEFD_TEST_SEED=%u FREEZEFD_TEST_ROUNDS=%u", value, *nr_rounds);
 }
 
 /* Every way to make, use, share and lose a descriptor, until killed. */

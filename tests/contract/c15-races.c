@@ -8,13 +8,6 @@
 
 #include "contract.h"
 
-static unsigned int rounds(void)
-{
-	const char *value = getenv("FREEZEFD_TEST_ROUNDS");
-
-	return value ? strtoul(value, NULL, 0) : 40;
-}
-
 static int common_fd;
 static volatile bool stop;
 
@@ -44,7 +37,7 @@ static void check_thaw(int got)
 
 static void *freezer(void *arg)
 {
-	for (unsigned int i = 0; i < rounds(); i++)
+	for (unsigned int i = 0; i < rounds(40); i++)
 		check_freeze(freezefd_freeze(common_fd));
 	return NULL;
 }
@@ -115,7 +108,7 @@ static void *forcer(void *arg)
 
 static void *opener(void *arg)
 {
-	for (unsigned int i = 0; i < rounds() / 4; i++) {
+	for (unsigned int i = 0; i < rounds(40) / 4; i++) {
 		int fd = hold(i % 2 ? dir : dev);
 
 		check_thaw(freezefd_thaw(fd));
@@ -189,7 +182,7 @@ TEST(C15, "a close that races with a freeze or a thaw of the same descriptor")
 	void *(*const rival[])(void *) = {freeze_one, thaw_one};
 
 	time_limit(600);
-	for (unsigned int i = 0; i < rounds(); i++) {
+	for (unsigned int i = 0; i < rounds(40); i++) {
 		int fd = i % 2 ? hold(dir) : no_hold(dir);
 		pthread_t closer, other;
 
@@ -206,7 +199,7 @@ TEST(C15, "a close that races with a freeze or a thaw of the same descriptor")
 TEST(C15, "umount that races with freeze, thaw and close")
 {
 	time_limit(600);
-	for (unsigned int i = 0; i < rounds() / 4; i++) {
+	for (unsigned int i = 0; i < rounds(40) / 4; i++) {
 		const char *path = scratch_fs(0);
 		int fs = open_dir(path), bdev = open_dev(scratch(0)), fd = no_hold(fs);
 		struct freezefd_status status;

@@ -123,7 +123,6 @@ static void fsync_for_ever(int fs, const char *name)
 
 TEST(C17, "a freeze waits for the last transaction that an fsync() of ext4 begins")
 {
-	const int rounds = 200;
 	pid_t pids[4];
 	uint64_t before;
 	int fs, fd, calls, torn = 0;
@@ -132,7 +131,7 @@ TEST(C17, "a freeze waits for the last transaction that an fsync() of ext4 begin
 		skip("only ext4 looks for more to write with a transaction");
 	if (!is_native(dir))
 		skip("the kernel's ext4 does not let a freeze wait for that");
-	time_limit(120);
+	time_limit(300);
 	sh("mkfs.ext4 -q -F -E lazy_itable_init=0 %s >/dev/null", scratch(0));
 	fs = open_dir(mount_fs(scratch(0), "fsync", MS_NOATIME, NULL));
 	for (int i = 0; i < 4; i++)
@@ -141,7 +140,7 @@ TEST(C17, "a freeze waits for the last transaction that an fsync() of ext4 begin
 	fd = no_hold(fs);
 	/* The others are then often between two transactions, and wait for the processor. */
 	check(!setpriority(PRIO_PROCESS, 0, -20));
-	for (int i = 0; i < rounds; i++) {
+	for (unsigned int i = 0; i < rounds(200); i++) {
 		calls = *shared;
 		wait_until(*shared - calls > 0);
 		check_eq(freezefd_freeze(fd), 0);

@@ -123,6 +123,12 @@ uint64_t nsec(void);
 /* Long enough for a few steps of a test, on this machine as busy as it is; a second at least. */
 uint64_t a_while(void);
 
+/* A number that the environment may set. */
+unsigned int from_env(const char *name, unsigned int otherwise);
+
+/* How often to try what goes wrong now and then: FREEZEFD_TEST_ROUNDS, or as often as usual. */
+unsigned int rounds(unsigned int usual);
+
 /* Memory that the test and its children share. */
 extern volatile int *shared;
 

@@ -122,6 +122,18 @@ void reap(pid_t pid)
 	check_eq(status, 0);
 }
 
+unsigned int from_env(const char *name, unsigned int otherwise)
+{
+	const char *value = getenv(name);
+
+	return value ? strtoul(value, NULL, 0) : otherwise;
+}
+
+unsigned int rounds(unsigned int usual)
+{
+	return from_env("FREEZEFD_TEST_ROUNDS", usual);
+}
+
 uint64_t a_while(void)
 {
 	const uint64_t start = nsec();

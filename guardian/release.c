@@ -49,13 +49,15 @@ static size_t nr_kept, room;
 
 static bool keep(int fd)
 {
-	const size_t more = room ? 2 * room : 64;
-	int *fds = nr_kept < room ? kept : reallocarray(kept, more, sizeof(*fds));
+	if (nr_kept == room) {
+		const size_t more = room ? 2 * room : 64;
+		int *fds = reallocarray(kept, more, sizeof(*fds));
 
-	if (!fds)
-		return false;
-	room = nr_kept < room ? room : more;
-	kept = fds;
+		if (!fds)
+			return false;
+		kept = fds;
+		room = more;
+	}
 	kept[nr_kept++] = fd;
 	return true;
 }

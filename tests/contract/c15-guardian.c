@@ -31,11 +31,29 @@ TEST(C15, "either process is killed: the other thaws, and the holder is told")
 	}
 }
 
+/* Kills one of the two and waits until fd has lost its hold and both have gone. */
+static void kill_one(int which, int fd, bool held)
+{
+	pid_t pair[2], writer = -1;
+
+	get_pair(&pair[0], &pair[1]);
+	if (held) {
+		writer = start_writer(dir);
+		wait_blocked(writer);
+	}
+	kill(pair[which], SIGKILL);
+	if (held)
+		reap(writer);
+	wait_until(events(fd) & POLLHUP);
+	check_hold(fd, REVOKED);
+	wait_no_guardian();
+	check_state(dir, THAWED);
+	close(fd);
+}
+
 /* A program passes on what it ignores to all that it executes. */
 TEST(C15, "either process is killed where the caller ignored SIGCHLD: the other thaws")
 {
-	pid_t pair[2], writer;
-
 	for (int i = 0; i < 4; i++) {
 		const bool held = i / 2;
 		int fd;
@@ -43,19 +61,7 @@ TEST(C15, "either process is killed where the caller ignored SIGCHLD: the other 
 		signal(SIGCHLD, SIG_IGN);
 		fd = held ? hold(dir) : no_hold(dir);
 		signal(SIGCHLD, SIG_DFL);
-		get_pair(&pair[0], &pair[1]);
-		if (held) {
-			writer = start_writer(dir);
-			wait_blocked(writer);
-		}
-		kill(pair[i % 2], SIGKILL);
-		if (held)
-			reap(writer);
-		wait_until(events(fd) & POLLHUP);
-		check_hold(fd, REVOKED);
-		wait_no_guardian();
-		check_state(dir, THAWED);
-		close(fd);
+		kill_one(i % 2, fd, held);
 	}
 }
 
@@ -63,24 +69,11 @@ TEST(C15, "either process is killed where the caller ignored SIGCHLD: the other 
 TEST(C15, "either process is killed while /run lies on what they hold: the other thaws")
 {
 	const char *const target = getenv("FREEZEFD_TEST_DIR");
-	pid_t pair[2], writer;
-	int fd;
 
 	cleanup("rm -rf '%s/run'", target);
 	sh("mkdir '%s/run' && mount --bind '%s/run' /run", target, target);
-	for (int i = 0; i < 2; i++) {
-		fd = hold(dir);
-		get_pair(&pair[0], &pair[1]);
-		writer = start_writer(dir);
-		wait_blocked(writer);
-		kill(pair[i], SIGKILL);
-		reap(writer);
-		wait_until(events(fd) & POLLHUP);
-		check_hold(fd, REVOKED);
-		wait_no_guardian();
-		check_state(dir, THAWED);
-		close(fd);
-	}
+	for (int i = 0; i < 2; i++)
+		kill_one(i, hold(dir), true);
 }
 
 static void stop_one(int which)

@@ -378,6 +378,6 @@ void on_listener(struct source *source)
 
 	if (fd >= 0)
 		new_source(&connections, sizeof(*connections), fd, on_connection);
-	else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
+	else if (errno != EAGAIN && errno != EINTR && errno != ECONNABORTED)
 		be_deaf(source);
 }

@@ -216,6 +216,16 @@ static int guardian_thaw_force(int target)
 		ret = ask_fs(&record, &request, -1, &reply);
 		if (!ret)
 			ret = reply.error;
+		/* It waits for a freeze that is under way; or something keeps it from answering, a security policy say. */
+		if (ret == -ETIMEDOUT) {
+			ret = check_target(target, &record, &reader);
+			if (!ret && record.frozen != SB_FREEZE_COMPLETE)
+				ret = -EAGAIN;
+			if (!ret)
+				ret = thaw_strangers(target, &record, reader);
+			if (ret == -EBUSY)
+				return -ETIMEDOUT;
+		}
 		/* Who may not ask it may thaw all the same. */
 		if (ret == -ECONNREFUSED || ret == -EPERM) {
 			ret = thaw_strangers(target, &record, reader);

@@ -17,8 +17,9 @@
 #include "spawn.h"
 
 #define MAX_ERRNO 4095
-/* So long status waits for an answer. */
+/* So long status waits for an answer, and a forced thaw before the caller thaws by itself. */
 #define STATUS_MS 1000
+#define FORCE_MS  5000
 /* A guardian that ends closes all its descriptors within this time. */
 #define END_MS 1000
 
@@ -61,11 +62,12 @@ bool limit_wait(int socket, uint64_t end_ns)
 static int receive_reply(int socket, uint32_t op, struct guardian_reply *reply)
 {
 	const bool freezes = op == GUARDIAN_OPEN || op == GUARDIAN_FREEZE;
-	const uint64_t end_ns = end_after(STATUS_MS);
+	const bool limited = op == GUARDIAN_STATUS || op == GUARDIAN_FORCE;
+	const uint64_t end_ns = end_after(op == GUARDIAN_FORCE ? FORCE_MS : STATUS_MS);
 	ssize_t n;
 
 	do {
-		if (op == GUARDIAN_STATUS && !limit_wait(socket, end_ns))
+		if (limited && !limit_wait(socket, end_ns))
 			return -ETIMEDOUT;
 		n = recv(socket, reply, sizeof(*reply), 0);
 	} while (n < 0 && errno == EINTR && !freezes);

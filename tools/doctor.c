@@ -63,22 +63,6 @@ static bool is_there(const char *path)
 	return !access(path, F_OK);
 }
 
-static bool has_capability(int number)
-{
-	FILE *file = fopen("/proc/self/status", "re");
-	unsigned long long mask = ~0ULL;
-	char *line = NULL;
-	size_t room = 0;
-
-	while (file && getline(&line, &room, file) > 0)
-		if (sscanf(line, "CapEff: %llx", &mask) == 1)
-			break;
-	free(line);
-	if (file)
-		fclose(file);
-	return mask >> number & 1;
-}
-
 /* "integrity" or "confidentiality"; NULL when there is no lockdown. Freed by the caller. */
 static char *lockdown(void)
 {
@@ -311,7 +295,10 @@ static void why_not_module(struct verdict *verdict, const struct utsname *uts, i
 		because(verdict, "install the module and the library of one version",
 			"/dev/freezefd does not know the calls of this library");
 	else if (is_there("/sys/module/freezefd"))
-		because(verdict, "give the container the device, or mount devtmpfs on /dev",
+		because(verdict,
+			reason == EACCES
+				? "let its mode (0666), or the security policy, allow it"
+				: "give the container the device, or mount devtmpfs on /dev",
 			"loaded, but /dev/freezefd cannot be opened: %s", strerror(reason));
 	else if (!is_there("/proc/modules"))
 		because(verdict, "use another engine, or another kernel",

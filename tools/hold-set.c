@@ -56,7 +56,8 @@ void limit_restore(void)
 struct child {
 	pid_t pid;
 	int pidfd, socket;
-	char *note; /* what it waits for, as it said last */
+	char *note;   /* what it waits for, as it said last */
+	bool gave_up; /* and has said why */
 };
 
 static int start(struct child *child, const struct request *request, int cannot)
@@ -92,11 +93,12 @@ static int start(struct child *child, const struct request *request, int cannot)
 static void end(struct child *child)
 {
 	struct pollfd poll_ = {.fd = child->pidfd, .events = POLLIN};
+	int status;
 
 	close(child->socket);
 	kill(child->pid, SIGKILL);
-	if (poll(&poll_, 1, END_NS / 1000000) == 1)
-		waitpid(child->pid, NULL, 0);
+	if (poll(&poll_, 1, END_NS / 1000000) == 1 && waitpid(child->pid, &status, 0) == child->pid)
+		child->gave_up = WIFEXITED(status) && WEXITSTATUS(status);
 	close(child->pidfd);
 }
 
@@ -203,7 +205,8 @@ int holds_freeze(struct holds *holds, const struct request *request, int cannot)
 	mlockall(MCL_CURRENT | MCL_FUTURE);
 	err = start(&child, request, cannot);
 	if (err) {
-		complain(request->verb, "%s", strerror(-err));
+		complain(request->verb, "cannot start the process that freezes: %s",
+			 reason_of(err));
 		return cannot;
 	}
 	while (status == GOES_ON) {
@@ -226,7 +229,7 @@ int holds_freeze(struct holds *holds, const struct request *request, int cannot)
 		journal_frozen(holds);
 	end(&child);
 	/* Now that nothing of ours is frozen: standard error may be on it. */
-	if (status == LOST)
+	if (status == LOST && !child.gave_up)
 		complain("freeze",
 			 "its process has died, or there is no descriptor for its answer");
 	else if (status == GOES_ON && !caught_signal)
@@ -331,7 +334,8 @@ int holds_verdict(const struct holds *holds)
 			verdict = EXIT_BROKEN;
 			break;
 		default:
-			complain(name, "thaw: %s", strerror(-holds->hold[i].result));
+			complain(name, "not thawed: %s; 'freezefd thaw --force' tries again",
+				 strerror(-holds->hold[i].result));
 			if (!verdict)
 				verdict = EXIT_FAILURE;
 		}

@@ -13,6 +13,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <linux/capability.h>
+
 #include <json-c/json.h>
 
 #include "tool.h"
@@ -196,8 +198,27 @@ static const struct {
 	 "the end of this PID namespace would leave it frozen; do it on the host, or take that risk with --may-stay-frozen"},
 };
 
+/* Not from capget(): AppArmor takes from its answer what it denies. */
+bool has_capability(int number)
+{
+	FILE *file = fopen("/proc/self/status", "re");
+	unsigned long long mask = ~0ULL;
+	char *line = NULL;
+	size_t room = 0;
+
+	while (file && getline(&line, &room, file) > 0)
+		if (sscanf(line, "CapEff: %llx", &mask) == 1)
+			break;
+	free(line);
+	if (file)
+		fclose(file);
+	return mask >> number & 1;
+}
+
 const char *reason_of(int err)
 {
+	if ((err == -EPERM || err == -EACCES) && has_capability(CAP_SYS_ADMIN))
+		return "denied, although CAP_SYS_ADMIN is there; let the security policy (AppArmor, SELinux, seccomp) allow it, or do it on the host if this is a container";
 	for (size_t i = 0; i < ARRAY_SIZE(reasons); i++)
 		if (reasons[i].error == -err)
 			return reasons[i].text;

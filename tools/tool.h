@@ -52,6 +52,8 @@ void complain(const char *about, const char *fmt, ...) __attribute__((format(pri
 void complain_errno(const char *about, int err);
 /* Only "REASON; CURE". */
 const char *reason_of(int err);
+/* In effect, of this process. */
+bool has_capability(int number);
 /* The same, of making a freeze descriptor. */
 void complain_engine(const char *about, int err);
 /* For a wrong command line: points at the verb's --help. Returns EXIT_USAGE. */

@@ -18,8 +18,9 @@
 
 #include "torture.h"
 
-const char *const kinds[] = {"force",  "fifreeze", "suspend", "sysrq",	 "mounts",  "remount",
-			     "resize", "trim",	   "scrub",   "balance", "removal", "detach"};
+const char *const kinds[] = {"force",	"fifreeze", "suspend", "sysrq", "mounts",
+			     "remount", "resize",   "trim",    "scrub", "balance",
+			     "removal", "detach",   "memory",  "io"};
 uint32_t wanted;
 
 /* On an engine that has one hold for all, what drops any drops those of descriptors. */
@@ -173,7 +174,7 @@ static void take_away(struct fs *fs)
 	/* When it is mounted nowhere nothing leads to it then: nobody could thaw it. */
 	if (!fs->null || below(4) || word_of(&fs->fifreeze).phase != UNHELD)
 		return;
-	fs->lost = true;
+	fs->gone = fs->lost = true;
 	power = open(fs->null, O_WRONLY | O_CLOEXEC);
 	if (power < 0 || write(power, "0", 1) != 1)
 		fail(fs, "removal of the device: %m");
@@ -188,7 +189,7 @@ static void detach(struct fs *fs)
 	if (!fs->image || below(4) || word_of(&fs->fifreeze).phase != UNHELD)
 		return;
 	loop = open(fs->device, O_RDONLY | O_CLOEXEC);
-	fs->lost = true;
+	fs->gone = fs->lost = true;
 	trail("detach", fs, NULL, ioctl(loop, LOOP_CLR_FD, 0) ? -errno : 0);
 	close(loop);
 }
@@ -259,7 +260,9 @@ void administrate(struct fs *fs, int number)
 			take_away(fs);
 		} else if (choice == 1 && want(DETACH)) {
 			detach(fs);
-		} else if (want(FIFREEZE_) && !fs->lost) {
+		} else if (choice == 2 && want(IO) && !fs->gone) {
+			spoil(fs);
+		} else if (want(FIFREEZE_) && !fs->gone) {
 			user_freeze_or_thaw(fs);
 		}
 	}

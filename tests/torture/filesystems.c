@@ -77,7 +77,7 @@ void undo_fifreeze(struct fs *fs)
 	struct freezefd_status status;
 	int dir;
 
-	if (word_of(&fs->fifreeze).phase == UNHELD || fs->lost)
+	if (word_of(&fs->fifreeze).phase == UNHELD || fs->gone)
 		return;
 	if (!poll_until(is_left_alone, fs))
 		fail(fs, "a mount or umount is stuck");
@@ -173,15 +173,15 @@ static void check_clean(struct fs *fs)
 /* A device that was taken away comes back; what was on it does not. */
 void renew_fs(struct fs *fs, bool check)
 {
-	const bool lost = fs->lost;
+	const bool gone = fs->gone, lost = fs->lost;
 
 	if (!poll_until(is_unmounted, fs))
 		fail(fs, "cannot unmount it: %m");
 	if (!poll_until(is_free, fs))
 		fail(fs, "%s is still in use after the umount", fs->device);
-	if (lost)
+	if (gone)
 		attach_again(fs);
-	fs->lost = false;
+	fs->gone = fs->lost = false;
 	if (check && !lost)
 		check_clean(fs);
 	if (lost || !below(4))

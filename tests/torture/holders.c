@@ -97,7 +97,9 @@ static void open_one(void)
 		return;
 	}
 	hold->timeout = options.timeout_ns;
+	inject_fault(fs, !options.flags);
 	fd = given_up(fs, freezefd_open(target, &options));
+	end_fault();
 	close(target);
 	if (fd >= 0) {
 		hold->copies = 1;
@@ -120,7 +122,9 @@ static void freeze(struct own *place)
 	int error;
 
 	work_on(&call, place);
+	inject_fault(place->fs, true);
 	error = given_up(place->fs, freezefd_freeze(place->fd));
+	end_fault();
 	if (!error)
 		granted(&call);
 	phase = error ? call.before.phase : HELD;
@@ -169,13 +173,15 @@ static void thaw(struct own *place)
 
 	work_on(&call, place);
 	more = written(place->fs) - place->hold->written;
+	inject_fault(place->fs, call.before.phase != UNHELD);
 	error = freezefd_thaw(place->fd);
+	end_fault();
 	done(&call, "thaw", UNHELD, error);
 	if (!certain(&call) || call.lost)
 		return;
 	if (call.before.phase == HELD)
 		check_thaw(&call, error, more);
-	else if (call.before.phase == UNHELD && error != -EINVAL &&
+	else if (call.before.phase == UNHELD && error != -EINVAL && !faulted &&
 		 (error != -ESTALE || !may_be_gone(call.hold, call.fs)))
 		fail(call.fs, "thaw of what holds nothing: %s", error ? strerror(-error) : "0");
 }
@@ -191,7 +197,9 @@ static void renew(struct own *place)
 	/* It may fire by the old one until the new one is set, and by the new one as soon as it is. */
 	if (call.start + timeout < hold->earliest)
 		hold->earliest = call.start + timeout;
+	inject_fault(place->fs, false);
 	error = freezefd_set_timeout(place->fd, timeout);
+	end_fault();
 	if (!error) {
 		hold->earliest = call.start + timeout;
 		hold->latest = now() + timeout;
@@ -230,7 +238,9 @@ static void close_one(struct own *place)
 	bool last;
 
 	work_on(&call, place);
+	inject_fault(place->fs, true);
 	close(place->fd);
+	end_fault();
 	atomic_fetch_sub(&place->hold->owned[who], 1);
 	last = atomic_fetch_sub(&place->hold->copies, 1) == 1;
 	done(&call, last ? "last close" : "close", last ? FREE : call.before.phase, 0);
@@ -379,7 +389,9 @@ static void force(void)
 	if (target < 0)
 		return;
 	span_begin(&fs->breaks);
+	inject_fault(fs, true);
 	error = freezefd_thaw_force(target);
+	end_fault();
 	if (!error)
 		thawed_by_force(fs, start);
 	span_end(&fs->breaks);

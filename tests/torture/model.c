@@ -154,6 +154,8 @@ bool may_fail(const struct call *call, int error)
 {
 	struct fs *fs = call->fs;
 
+	if (faulted)
+		return true;
 	switch (error) {
 	case -EINTR:
 	case -ETIME:
@@ -348,7 +350,9 @@ void check_status(struct fs *fs, int any_fd, struct hold *hold)
 	int error;
 
 	look_before(&before, fs);
+	inject_fault(fs, false);
 	error = freezefd_status(any_fd, &status);
+	end_fault();
 	end = now();
 	trail("status", fs, hold, error ? error : (int)status.state);
 	check_writers(fs, &before);
@@ -362,7 +366,7 @@ void check_status(struct fs *fs, int any_fd, struct hold *hold)
 	}
 	if (error == -ENODEV && !hold && (!fs->mounted || !still(&fs->mounts, before.mounts)))
 		return;
-	if (error == -ETIMEDOUT && guardian)
+	if (faulted || (error == -ETIMEDOUT && guardian))
 		return;
 	if (!fs->lost)
 		fail(fs, "status%s: %s", hold ? " of a descriptor" : "", strerror(-error));

@@ -75,7 +75,8 @@ struct fs {
 	const char *null;  /* power switch of a null_blk that is to be taken away */
 	char dir[64];
 	_Atomic bool mounted;
-	_Atomic bool lost;	 /* its device was taken away: until the end of the round */
+	_Atomic bool gone;	 /* its device was taken away: until the end of the round */
+	_Atomic bool lost;	 /* that, or spoilt by a fault: nothing is certain */
 	_Atomic bool turn;	 /* of FIFREEZE or of a suspend, where they must not meet */
 	struct span breaks;	 /* what breaks holds: force, SysRq-j */
 	struct span user;	 /* FIFREEZE, FITHAW and suspends */
@@ -182,6 +183,16 @@ bool kernel_before(int major, int minor);
 /* Returns false when it is not so for END_LIMIT. */
 bool poll_until(bool (*done)(void *), void *arg);
 
+/* ---- Fault injection ---- */
+
+/* Something failed in the last call of this thread. */
+extern _Thread_local bool faulted;
+/* Lets something in the next call fail, now and then. After the call end_fault() says whether it did. */
+void inject_fault(struct fs *fs, bool writes);
+void end_fault(void);
+/* Gives its device I/O errors for a moment. */
+void spoil(struct fs *fs);
+
 /* ---- Filesystems at the end of a round ---- */
 
 /* A tmpfs in a mount namespace of our own: what is mounted nowhere is not somebody else's. */
@@ -219,6 +230,8 @@ enum {
 	BALANCE,
 	REMOVAL,
 	DETACH,
+	MEMORY,
+	IO,
 	KINDS
 };
 extern const char *const kinds[];

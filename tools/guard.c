@@ -29,7 +29,8 @@ static const char usage[] =
 	"125 cannot guard; 126 cannot run the agent; 127 no such agent; 2 wrong usage.\n";
 
 /* So often is looked whether who waits for a freeze, or has frozen, has been killed. */
-#define TICK 50 /* ms */
+#define TICK	  50	/* ms */
+#define FILTER_MS 10000 /* that long a filter may take to be made */
 
 /*
  * The listener, then the holds. Freed by the caller. Tells also whether calls are under way, and
@@ -149,6 +150,7 @@ static int cannot_watch(int err)
 /* 0 when the agent runs, or the exit status. */
 static int start_agent(pid_t *agent, char **command, const sigset_t *signals)
 {
+	struct pollfd answer = {.events = POLLIN};
 	int pair[2], number, err = 0;
 	pid_t child;
 
@@ -159,8 +161,12 @@ static int start_agent(pid_t *agent, char **command, const sigset_t *signals)
 		become(command, pair[1], signals);
 	}
 	close(pair[1]);
+	answer.fd = pair[0];
+	/* libseccomp 2.5.4 never ends in seccomp_export_bpf() when it finds no memory there. */
+	if (!poll(&answer, 1, FILTER_MS))
+		kill(child, SIGKILL);
 	if (read(pair[0], &number, sizeof(number)) != sizeof(number))
-		number = -ECHILD;
+		number = -ENOMEM;
 	guard.listener = number < 0 ? number : caller_file(child, number);
 	if (guard.listener < 0) {
 		close(pair[0]);

@@ -29,8 +29,9 @@ static const char usage[] =
 	"125 cannot guard; 126 cannot run the agent; 127 no such agent; 2 wrong usage.\n";
 
 /* So often is looked whether who waits for a freeze, or has frozen, has been killed. */
-#define TICK	  50	/* ms */
-#define FILTER_MS 10000 /* that long a filter may take to be made */
+#define TICK 50 /* ms */
+/* That long a filter may take to be made. */
+#define FILTER_MS 10000
 
 /*
  * The listener, then the holds. Freed by the caller. Tells also whether calls are under way, and

@@ -56,8 +56,7 @@ void limit_restore(void)
 struct child {
 	pid_t pid;
 	int pidfd, socket;
-	char *note;   /* what it waits for, as it said last */
-	bool gave_up; /* and has said why */
+	char *note; /* what it waits for, as it said last */
 };
 
 static int start(struct child *child, const struct request *request, int cannot)
@@ -89,17 +88,21 @@ static int start(struct child *child, const struct request *request, int cannot)
 	return -EAGAIN;
 }
 
-/* The caller has no copy of its descriptors now: a thaw that waits is not ours to wait for. */
-static void end(struct child *child)
+/*
+ * The caller has no copy of its descriptors now: a thaw that waits is not ours to wait for. Returns whether it gave
+ * up by itself, and so has said why.
+ */
+static bool end(struct child *child)
 {
 	struct pollfd poll_ = {.fd = child->pidfd, .events = POLLIN};
-	int status;
+	int status = 0;
 
 	close(child->socket);
 	kill(child->pid, SIGKILL);
-	if (poll(&poll_, 1, END_NS / 1000000) == 1 && waitpid(child->pid, &status, 0) == child->pid)
-		child->gave_up = WIFEXITED(status) && WEXITSTATUS(status);
+	if (poll(&poll_, 1, END_NS / 1000000) == 1)
+		waitpid(child->pid, &status, 0);
 	close(child->pidfd);
+	return WIFEXITED(status) && WEXITSTATUS(status);
 }
 
 /* The next string of a packet. */
@@ -195,6 +198,7 @@ int holds_freeze(struct holds *holds, const struct request *request, int cannot)
 		       until = request->within_ns ? start_ns + request->within_ns : 0;
 	uint64_t slow = start_ns + SLOW_NS;
 	struct child child;
+	bool has_complained;
 	int status = GOES_ON, err;
 
 	*holds = (struct holds){.timeout_ns = request->timeout_ns,
@@ -227,9 +231,9 @@ int holds_freeze(struct holds *holds, const struct request *request, int cannot)
 	holds->frozen = !status;
 	if (holds->frozen)
 		journal_frozen(holds);
-	end(&child);
+	has_complained = end(&child);
 	/* Now that nothing of ours is frozen: standard error may be on it. */
-	if (status == LOST && !child.gave_up)
+	if (status == LOST && !has_complained)
 		complain("freeze",
 			 "its process has died, or there is no descriptor for its answer");
 	else if (status == GOES_ON && !caught_signal)

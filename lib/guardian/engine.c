@@ -207,6 +207,7 @@ static int guardian_thaw_force(int target)
 	struct guardian_reply reply;
 	struct sb_record record;
 	struct sb_reader reader;
+	bool silent;
 	int ret;
 
 	for (int i = 0; i < ATTEMPTS; i++) {
@@ -216,22 +217,19 @@ static int guardian_thaw_force(int target)
 		ret = ask_fs(&record, &request, -1, &reply);
 		if (!ret)
 			ret = reply.error;
-		/* It waits for a freeze that is under way; or something keeps it from answering, a security policy say. */
-		if (ret == -ETIMEDOUT) {
+		silent = ret == -ETIMEDOUT;
+		if (silent)
 			ret = check_target(target, &record, &reader);
-			if (!ret && record.frozen != SB_FREEZE_COMPLETE)
-				ret = -EAGAIN;
-			if (!ret)
-				ret = thaw_strangers(target, &record, reader);
-			if (ret == -EBUSY)
-				return -ETIMEDOUT;
-		}
-		/* Who may not ask it may thaw all the same. */
-		if (ret == -ECONNREFUSED || ret == -EPERM) {
+		/* It waits for a freeze that is under way. */
+		if (silent && !ret && record.frozen != SB_FREEZE_COMPLETE)
+			ret = -EAGAIN;
+		/* Who may not ask it, or gets no answer (a security policy, say), may thaw all the same. */
+		if (ret == -ECONNREFUSED || ret == -EPERM || (silent && !ret)) {
 			ret = thaw_strangers(target, &record, reader);
 			/* A guardian can mount it. */
 			if (ret == -EBUSY)
-				ret = start_guardian(target, reader) ?: -EAGAIN;
+				ret = silent ? -ETIMEDOUT
+					     : start_guardian(target, reader) ?: -EAGAIN;
 		}
 		if (ret != -EAGAIN)
 			return ret;

@@ -62,12 +62,15 @@ bool limit_wait(int socket, uint64_t end_ns)
 static int receive_reply(int socket, uint32_t op, struct guardian_reply *reply)
 {
 	const bool freezes = op == GUARDIAN_OPEN || op == GUARDIAN_FREEZE;
-	const bool limited = op == GUARDIAN_STATUS || op == GUARDIAN_FORCE;
-	const uint64_t end_ns = end_after(op == GUARDIAN_FORCE ? FORCE_MS : STATUS_MS);
+	/* 0: as long as it takes. */
+	const unsigned int limit_ms = op == GUARDIAN_STATUS  ? STATUS_MS
+				      : op == GUARDIAN_FORCE ? FORCE_MS
+							     : 0;
+	const uint64_t end_ns = end_after(limit_ms);
 	ssize_t n;
 
 	do {
-		if (limited && !limit_wait(socket, end_ns))
+		if (limit_ms && !limit_wait(socket, end_ns))
 			return -ETIMEDOUT;
 		n = recv(socket, reply, sizeof(*reply), 0);
 	} while (n < 0 && errno == EINTR && !freezes);
